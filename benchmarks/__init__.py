@@ -1,0 +1,1 @@
+"""Benchmarks: one question a script; run `python -m benchmarks.NAME` in the repository's root."""

@@ -1,0 +1,1 @@
+"""Peers, run in an environment of their own (`make bench-peers`)."""

@@ -1,0 +1,144 @@
+"""From sums to a result: labels, intervals, plain-worded warnings. Shared by all methods."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int32
+from scipy.optimize import linear_sum_assignment
+from scipy.special import betaincinv
+
+from crowdlearn.aggregation import Aggregation, Draws, History, Interval
+from crowdlearn.aggregators.settings import settings_of
+from crowdlearn.errors import ConvergenceWarning
+from crowdlearn.predictors import Predictor
+from crowdlearn.votes import Votes
+
+TIE = 1e-9  # probabilities closer than this are a tie
+
+
+def pick_labels(
+    posterior: Float[np.ndarray, "item class"], rng: np.random.Generator
+) -> Int32[np.ndarray, " item"]:
+    """The most probable class of every item; ties drawn uniformly."""
+    labels = posterior.argmax(axis=1).astype(np.int32)
+    top = posterior[np.arange(len(labels)), labels]
+    tied = np.flatnonzero((posterior >= top[:, None] - TIE).sum(axis=1) > 1)
+    noise = rng.random((len(tied), posterior.shape[1]))
+    among = posterior[tied] >= top[tied, None] - TIE
+    labels[tied] = np.where(among, noise, -1).argmax(axis=1)
+    return labels
+
+
+def clamped(
+    posterior: Float[np.ndarray, "item class"], gold: Int32[np.ndarray, " item"]
+) -> Float[np.ndarray, "item class"]:
+    """The posterior with gold items put on their class."""
+    known = gold >= 0
+    return np.where(known[:, None], np.eye(posterior.shape[1])[gold], posterior)
+
+
+def beta_interval(
+    mean: Float[np.ndarray, " entry"], variance: Float[np.ndarray, " entry"], level: float = 0.9
+) -> Interval:
+    """Central interval of the Beta distribution with these moments."""
+    inside = np.clip(mean, 1e-9, 1 - 1e-9)
+    size = np.maximum(inside * (1 - inside) / np.maximum(variance, 1e-18) - 1, 1e-3)
+    tail = (1 - level) / 2
+    low, high = (betaincinv(inside * size, (1 - inside) * size, q) for q in (tail, 1 - tail))
+    return Interval(mean=mean, low=np.minimum(low, mean), high=np.maximum(high, mean), level=level)
+
+
+def dirichlet_accuracy(
+    alpha: Float[np.ndarray, "worker label class"], prior: Float[np.ndarray, " class"]
+) -> Interval:
+    """Accuracy, on items drawn from `prior`, of workers whose rows are Dirichlet(alpha).
+
+    Mean and variance are exact given the Dirichlets; the interval is the Beta with these moments.
+    """
+    diagonal = np.einsum("wkk->wk", alpha)
+    total = alpha.sum(axis=1)
+    mean = diagonal / total
+    variance = mean * (1 - mean) / (total + 1)
+    return beta_interval(mean @ prior, variance @ prior**2)
+
+
+def by_truth(
+    table: Float[np.ndarray, " cell"], votes: Votes
+) -> Float[np.ndarray, "worker class class"]:
+    """A flat (worker, label, class) table as confusion[worker, truth, label]."""
+    cube = table.reshape(votes.n_workers, votes.n_classes, -1)
+    return np.ascontiguousarray(cube.transpose(0, 2, 1), dtype=np.float64)
+
+
+def conclude(
+    method: Any,
+    votes: Votes,
+    *,
+    gold: Int32[np.ndarray, " item"],
+    posterior: Float[np.ndarray, "item class"],
+    prior: Float[np.ndarray, " class"],
+    confusion: Float[np.ndarray, "worker class class"],
+    worker_accuracy: Interval,
+    history: History,
+    predictor: Predictor,
+    started: float,
+    difficulty: Float[np.ndarray, " item"] | None = None,
+    draws: Draws | None = None,
+    sampler: dict[str, np.ndarray] | None = None,
+    findings: tuple[str, ...] = (),
+) -> Aggregation:
+    """The result of a fit, its labels picked and its warnings raised as well as kept."""
+    found = (*findings, *_convergence(method, history), *_swapped(confusion, votes, prior))
+    for text in found:
+        warnings.warn(f"{method.name}: {text}", ConvergenceWarning, stacklevel=4)
+    return Aggregation(
+        method=method.name,
+        settings=settings_of(method),
+        votes=votes,
+        posterior=posterior,
+        labels=pick_labels(posterior, np.random.default_rng([method.seed, 1])),
+        prior=prior,
+        confusion=confusion,
+        worker_accuracy=worker_accuracy,
+        history=history,
+        predictor=predictor,
+        gold=gold,
+        seconds=time.perf_counter() - started,
+        difficulty=difficulty,
+        draws=draws,
+        sampler=sampler or {},
+        warnings=found,
+    )
+
+
+def _convergence(method: Any, history: History) -> tuple[str, ...]:
+    if history.converged or history.stopped or not hasattr(method, "max_sweeps"):
+        return ()
+    return (
+        f"not converged after {history.n_sweeps} sweeps: posteriors still move by "
+        f"{history.change[-1]:.1e}, the tolerance is {method.tolerance:.1e}; raise max_sweeps",
+    )
+
+
+def _swapped(
+    confusion: Float[np.ndarray, "worker class class"],
+    votes: Votes,
+    prior: Float[np.ndarray, " class"],
+) -> tuple[str, ...]:
+    """Label switching: another naming of the classes fits the votes better than their own."""
+    share = votes.votes_per_worker / votes.n_votes
+    overlap = prior[:, None] * np.einsum("w,wkc->kc", share, confusion)  # [truth, label]
+    truth, label = linear_sum_assignment(-overlap)
+    gain = overlap[truth, label].sum() - np.trace(overlap)
+    moved = [(t, c) for t, c in zip(truth, label, strict=True) if t != c]
+    if not moved or gain < 0.02:
+        return ()
+    pairs = ", ".join(f"{votes.classes[t]} is mostly voted {votes.classes[c]}" for t, c in moved)
+    return (
+        f"classes look swapped ({pairs}): either most workers err the same way, or the fit "
+        "is in the wrong optimum; gold answers for a few items settle it",
+    )

@@ -1,0 +1,60 @@
+"""Settings of methods: checked when a method is made, recorded when it has run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+from crowdlearn.errors import SettingsError
+
+LEAST = {
+    "max_sweeps": 1,
+    "tolerance": 0,
+    "seed": 0,
+    "n_threads": 0,
+    "n_chains": 1,
+    "n_warmup": 0,
+    "n_draws": 1,
+    "n_restarts": 1,
+    "n_subtypes": 1,
+    "pseudocount": 0,
+}
+"""The least value of a setting, wherever a method has it."""
+
+POSITIVE = {
+    "prior_count",
+    "off_diagonal",
+    "diagonal",
+    "easy",
+    "hard",
+    "guess_count",
+    "subtype_count",
+}
+"""Parameters of Dirichlet and Beta priors."""
+
+
+def check_settings(method: Any) -> None:
+    """Raises SettingsError that names the first setting of the wrong type or out of range."""
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if field.type in ("int", "float"):
+            _check_number(field.name, value, whole=field.type == "int")
+
+
+def _check_number(name: str, value: Any, whole: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        kind = "a whole number" if whole else "a number"
+        raise SettingsError(f"{name} must be {kind}, not {value!r}")
+    if not math.isfinite(value):
+        raise SettingsError(f"{name} must be finite, not {value!r}")
+    if name in POSITIVE and value <= 0:
+        raise SettingsError(f"{name} must be positive, not {value!r}: the prior would be improper")
+    if name in LEAST and value < LEAST[name]:
+        raise SettingsError(f"{name} must be at least {LEAST[name]}, not {value!r}")
+
+
+def settings_of(method: Any) -> dict[str, Any]:
+    """Settings as plain JSON values; a function becomes its name."""
+    values = {f.name: getattr(method, f.name) for f in fields(method)}
+    return {name: v.__name__ if callable(v) else v for name, v in values.items()}

@@ -1,0 +1,127 @@
+"""Reading votes and fitting them, with a progress bar, and with Ctrl-C as a request to stop."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crowdlearn.cli.exits import first_interrupt
+from crowdlearn.cli.options import classes_of, columns_of, make_method, source_of
+from crowdlearn.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from crowdlearn.aggregation import Aggregation, Sweep
+    from crowdlearn.votes import Votes
+
+PATIENCE = 1.0  # seconds of a fit before a progress bar appears
+
+
+def read(paths: list[str], columns: str | None, classes: str | None, drop_missing: bool) -> Votes:
+    """The votes that a command was given. Raises VotesError naming file, row and column."""
+    from crowdlearn.io import read_votes
+
+    return read_votes(
+        source_of(paths),
+        columns=columns_of(columns),
+        classes=classes_of(classes),
+        drop_missing=drop_missing,
+    )
+
+
+def read_known(path: str | None, votes: Votes) -> Any:
+    """Class codes of a truth or gold file, or None where none was named."""
+    from crowdlearn.io import read_truth
+
+    return None if path is None else read_truth(path, votes)
+
+
+def fit_or_stop(
+    method: Any, votes: Votes, *, gold: Any = None, progress: bool = False
+) -> tuple[Aggregation, bool]:
+    """Fit; whether Ctrl-C was pressed meanwhile, after which the fit holds the state so far."""
+    with first_interrupt() as asked, _bar(progress) as show:
+
+        def on_sweep(sweep: Sweep) -> bool:
+            show(sweep)
+            return asked.is_set()
+
+        fit = method.fit(votes, gold=gold, on_sweep=on_sweep)
+        return fit, asked.is_set()
+
+
+def fit_or_load(
+    paths: list[str],
+    method: str | None,
+    *,
+    settings: list[str] | None,
+    seed: int | None,
+    columns: str | None,
+    classes: str | None,
+    drop_missing: bool,
+    progress: bool,
+) -> tuple[Aggregation, bool]:
+    """The saved result where a folder is named, else a fit; whether Ctrl-C was pressed meanwhile.
+
+    Raises SettingsError where a saved result is to be fitted in another way.
+    """
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        from crowdlearn.io import load_aggregation
+
+        if method or settings or seed is not None:
+            raise SettingsError(
+                f"{paths[0]}: is a saved result, fitted already: leave out --method, --set and "
+                "--seed, or name the votes"
+            )
+        return load_aggregation(paths[0]), False
+    chosen = make_method(method, {"seed": seed}, settings)
+    votes = read(paths, columns, classes, drop_missing)
+    return fit_or_stop(chosen, votes, progress=progress)
+
+
+def watched(json: bool, quiet: bool = False) -> bool:
+    """Is somebody at a terminal who wants to see progress?"""
+    return sys.stderr.isatty() and not json and not quiet
+
+
+@contextmanager
+def _bar(wanted: bool) -> Iterator[Any]:
+    """A function to be called with every sweep, which draws a bar once a fit takes long."""
+    if not wanted:
+        yield lambda sweep: None
+        return
+    progress, started = _progress(), time.monotonic()
+    task = progress.add_task("fitting", total=None, of="", change="")
+
+    def show(sweep: Sweep) -> None:
+        if time.monotonic() - started < PATIENCE:
+            return
+        if not progress.live.is_started:
+            progress.start()
+        change = "" if sweep.change != sweep.change else f"change {sweep.change:.1e}"
+        of = f"sweep {sweep.number:,} of at most {sweep.of:,}"
+        progress.update(task, completed=sweep.number, total=sweep.of, of=of, change=change)
+
+    try:
+        yield show
+    finally:
+        progress.stop()
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[of]}  {task.fields[change]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

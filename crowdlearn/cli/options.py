@@ -1,0 +1,184 @@
+"""Options that commands share, and how their text becomes settings."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crowdlearn.errors import SettingsError
+
+DEFAULT_METHOD = "idbla"
+
+VotesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VOTES...",
+        help="Files of votes (CSV, JSON Lines, Parquet; .gz too), globs, or - for standard input.",
+        show_default=False,
+    ),
+]
+ResultArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VOTES...",
+        help="Files of votes, or a folder that 'aggregate --out' wrote.",
+        show_default=False,
+    ),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", "-m", help=f"Name of the method; {DEFAULT_METHOD} if not given."),
+]
+TruthOption = Annotated[
+    str | None,
+    typer.Option(help="File with the columns task,label of known truths, to score the result."),
+]
+GoldOption = Annotated[
+    str | None,
+    typer.Option(help="File with the columns task,label of answers that the fit must keep."),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(help="Where the columns are, as item=doc,worker=rater,label=vote."),
+]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="All classes in their order, as cat,dog. Else those seen.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
+]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed of all that is drawn.", show_default="0")
+]
+SweepsOption = Annotated[int | None, typer.Option(help="Sweeps at most.", show_default="by method")]
+ToleranceOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Stop when no posterior probability moves by more.", show_default="by method"
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="Where to compute: auto, cpu or gpu.", show_default="auto")
+]
+DropOption = Annotated[
+    bool,
+    typer.Option("--drop-missing", help="Leave out rows with a missing value, with a warning."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON for machines instead of tables.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no tables, no progress.")]
+
+
+def columns_of(text: str | None) -> dict[str, str] | None:
+    """`item=doc,worker=rater` as a dictionary. Raises SettingsError for anything else."""
+    if text is None:
+        return None
+    return dict(_pair(part, "--columns", "item=doc,worker=rater,label=vote") for part in _row(text))
+
+
+def classes_of(text: str | None) -> list[str] | None:
+    """`cat,dog` as a list; a name with a comma stands in double quotes."""
+    return None if text is None else _row(text)
+
+
+def source_of(paths: list[str]) -> Any:
+    """One path as it is, several as a list."""
+    return paths[0] if len(paths) == 1 else paths
+
+
+def title_of(paths: list[str]) -> str:
+    """The title of a report on these votes: file names without their folders."""
+    names = ["standard input" if path == "-" else Path(path).name for path in paths]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"From votes to truth: {', '.join(names[:3])}{more}"
+
+
+def make_method(name: str | None, flags: Mapping[str, Any], pairs: Iterable[str] | None) -> Any:
+    """The method of this name with the settings that were given (a flag of None was not).
+
+    `pairs` hold `setting=value`; values are read as the type of the method's field. Raises
+    SettingsError for an unknown method, a setting the method lacks, or a value it cannot have.
+    """
+    from crowdlearn.aggregators import AGGREGATORS, aggregator
+
+    name = name or DEFAULT_METHOD
+    if name not in AGGREGATORS:
+        return aggregator(name)  # says which there are
+    kinds = {field.name: str(field.type) for field in fields(AGGREGATORS[name])}
+    chosen = {key: value for key, value in flags.items() if value is not None}
+    if chosen.get("device") == "auto" and "device" not in kinds:
+        del chosen["device"]
+    texts = dict(_pair(pair, "--set", "pseudocount=0.1") for pair in pairs or ())
+    texts = {key.replace("-", "_"): value for key, value in texts.items()}
+    for key in [*chosen, *texts]:
+        if key not in kinds:
+            raise SettingsError(
+                f"{name} has no setting {key!r}; its settings are {', '.join(kinds)}"
+            )
+    chosen |= {key: typed(key, value, kinds[key]) for key, value in texts.items()}
+    return aggregator(name, **chosen)
+
+
+def typed(name: str, text: str, kind: str) -> Any:
+    """Text as a value of the annotated type. Raises SettingsError where it is none."""
+    if kind == "Start":
+        return _start(name, text)
+    if kind in ("float", "int"):
+        try:
+            return float(text) if kind == "float" else int(text)
+        except ValueError:
+            wanted = "a number" if kind == "float" else "a whole number"
+            raise SettingsError(f"--set {name}={text}: {text!r} is not {wanted}") from None
+    if kind == "bool":
+        if text.lower() not in ("true", "false"):
+            raise SettingsError(f"--set {name}={text}: {text!r} is neither true nor false")
+        return text.lower() == "true"
+    if kind == "str":
+        return text
+    if kind == "tuple[float, float]":
+        low, high = _pair(text.replace(",", "=", 1), f"--set {name}", "0.5,0.9")
+        return typed(name, low, "float"), typed(name, high, "float")
+    raise SettingsError(f"{name} cannot be set from the command line: use the library")
+
+
+def world_settings(world: Any, pairs: Iterable[str] | None) -> dict[str, Any]:
+    """`setting=value` texts as keyword arguments of a simulated world's function."""
+    kinds = {
+        key: str(parameter.annotation).split(" | ")[0]
+        for key, parameter in inspect.signature(world).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and key not in ("assign", "seed")
+    }
+    texts = dict(_pair(pair, "--set", "accuracy=0.5,0.9") for pair in pairs or ())
+    for key in texts:
+        if key not in kinds:
+            raise SettingsError(
+                f"this world has no setting {key!r}; its settings are {', '.join(kinds) or 'none'}"
+            )
+    return {key: typed(key, value, kinds[key]) for key, value in texts.items()}
+
+
+def _start(name: str, text: str) -> Any:
+    from crowdlearn.inference.starts import STARTS
+
+    if text not in STARTS:
+        raise SettingsError(f"--set {name}={text}: choose from {', '.join(STARTS)}")
+    return STARTS[text]
+
+
+def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not (key.strip() and sign and value.strip()):
+        raise SettingsError(f"{flag} {text}: write it as {example}")
+    return key.strip(), value.strip()
+
+
+def _row(text: str) -> list[str]:
+    return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]

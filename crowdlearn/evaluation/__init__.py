@@ -1,0 +1,65 @@
+"""Is it right, is it honest, is it better: accuracy, calibration, comparison, agreement."""
+
+from crowdlearn.evaluation.accuracy import (
+    WorkerAccuracyError,
+    brier,
+    confusion_of_labels,
+    error,
+    item_briers,
+    item_errors,
+    item_log_losses,
+    label_error,
+    log_loss,
+    per_class,
+    worker_accuracy,
+    worker_accuracy_error,
+)
+from crowdlearn.evaluation.agreement import (
+    Alpha,
+    FleissKappa,
+    class_agreement,
+    cohen_kappas,
+    fleiss_kappa,
+    krippendorff_alpha,
+    percent_agreement,
+)
+from crowdlearn.evaluation.calibration import ReliabilityCurve, ece, reliability_curve
+from crowdlearn.evaluation.comparison import (
+    Difference,
+    Run,
+    against_best,
+    compare,
+    paired_difference,
+    summarise,
+)
+
+__all__ = [
+    "Alpha",
+    "Difference",
+    "FleissKappa",
+    "ReliabilityCurve",
+    "Run",
+    "WorkerAccuracyError",
+    "against_best",
+    "brier",
+    "class_agreement",
+    "cohen_kappas",
+    "compare",
+    "confusion_of_labels",
+    "ece",
+    "error",
+    "fleiss_kappa",
+    "item_briers",
+    "item_errors",
+    "item_log_losses",
+    "krippendorff_alpha",
+    "label_error",
+    "log_loss",
+    "paired_difference",
+    "per_class",
+    "percent_agreement",
+    "reliability_curve",
+    "summarise",
+    "worker_accuracy",
+    "worker_accuracy_error",
+]

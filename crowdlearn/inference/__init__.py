@@ -1,0 +1,1 @@
+"""How stories are inverted: starting points, fixed-point sweeps, Gibbs chains, diagnostics."""

@@ -1,0 +1,1 @@
+"""Readers: files and tables in, integer codes out; `crowdlearn.io` is their door."""

@@ -1,0 +1,56 @@
+"""Parquet files and Arrow tables, by batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from crowdlearn.errors import VotesError
+from crowdlearn.reading.parts import Batch, Part, numbered
+from crowdlearn.reading.streams import refused
+
+BATCH = 1 << 20  # rows
+
+
+def parquet_part(path: Path) -> Part:
+    """The rows of a Parquet file, counted from 1. Raises VotesError where it is none."""
+    import pyarrow.parquet as pq
+
+    with refused(str(path)), _read_by_arrow(str(path)):
+        columns = tuple(pq.read_schema(path).names)
+
+    def batches(names: Sequence[str]) -> Iterator[Batch]:
+        with refused(str(path)), _read_by_arrow(str(path)), pq.ParquetFile(path) as file:
+            arrow = file.iter_batches(batch_size=BATCH, columns=list(names))
+            yield from numbered(arrow, names, first_row=1)
+
+    return Part(str(path), columns, batches)
+
+
+def table_part(name: str, table: Any) -> Part:
+    """The rows of anything that speaks the Arrow C stream, counted from 1."""
+    with _read_by_arrow(name):
+        reader = pa.RecordBatchReader.from_stream(table)
+
+    def batches(names: Sequence[str]) -> Iterator[Batch]:
+        with _read_by_arrow(name):
+            yield from numbered(iter(reader), names, first_row=1)
+
+    return Part(name, tuple(reader.schema.names), batches)
+
+
+class _read_by_arrow:
+    """Say Arrow's complaints as VotesErrors."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
+            raise VotesError(f"{self.name}: cannot be read as a table: {error}") from error

@@ -1,0 +1,79 @@
+"""Run the notebooks and write each as a page with its outputs and figures.
+
+    python docs/make_notebooks.py [--to FOLDER]     default: docs/notebooks
+
+A notebook is a percent script in `notebooks/`. A cell that raises ends the run with its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = {"image/svg+xml": "svg", "image/png": "png"}
+
+
+def render(script: Path, folder: Path) -> Path:
+    """Execute one percent script and write its page and pictures into `folder`."""
+    import jupytext
+    from nbclient import NotebookClient
+
+    notebook = jupytext.read(script)
+    with tempfile.TemporaryDirectory() as work:
+        notebook.cells.insert(0, hidden_setup())
+        client = NotebookClient(notebook, timeout=600, kernel_name="python3")
+        manager = client.create_kernel_manager()
+        manager.transport, manager.ip = "ipc", f"{work}/kernel"  # files, not open ports
+        client.execute(cwd=work)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for number, cell in enumerate(notebook.cells[1:]):
+        stem = f"{script.stem}_{number:02}"
+        parts.append(cell.source if cell.cell_type == "markdown" else code(cell, folder, stem))
+    page = folder / f"{script.stem}.md"
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return page
+
+
+def hidden_setup() -> Any:
+    """A first cell that finds the package in this checkout; not shown on the page."""
+    import nbformat
+
+    return nbformat.v4.new_code_cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})")
+
+
+def code(cell: Any, folder: Path, stem: str) -> str:
+    """A code cell and its outputs as Markdown; pictures become files."""
+    parts = [f"```python\n{cell.source}\n```"]
+    for number, output in enumerate(cell.outputs):
+        parts.append(shown(output, folder, f"{stem}_{number}"))
+    return "\n\n".join(parts)
+
+
+def shown(output: Any, folder: Path, stem: str) -> str:
+    """One output: printed text, a picture, or the text form of a value."""
+    if output.output_type == "stream":
+        return f"```text\n{output.text.rstrip()}\n```"
+    for kind, ending in PICTURES.items():
+        if kind in output.data:
+            content = output.data[kind]
+            raw = content.encode() if ending == "svg" else base64.b64decode(content)
+            (folder / f"{stem}.{ending}").write_bytes(raw)
+            return f"![Figure made by the cell above]({stem}.{ending})"
+    return f"```text\n{output.data['text/plain'].rstrip()}\n```"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", type=Path, default=ROOT / "docs" / "notebooks")
+    folder = parser.parse_args().to
+    for script in sorted((ROOT / "notebooks").glob("*.py")):
+        print(f"{render(script, folder)} written")
+
+
+if __name__ == "__main__":
+    main()

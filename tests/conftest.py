@@ -1,0 +1,52 @@
+"""Votes that many tests use, and the shared data sets where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crowdlearn.votes import Votes
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "crowd"
+
+
+@pytest.fixture
+def tiny() -> Votes:
+    """Three items, three workers, two classes; worker 2 votes on item 0 twice and not on item 2."""
+    item = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
+    worker = np.array([0, 1, 2, 2, 0, 1, 2, 0, 1])
+    label = np.array([0, 0, 1, 0, 1, 0, 1, 1, 1])
+    return Votes.from_codes(item, worker, label)
+
+
+@pytest.fixture(scope="session")
+def world() -> tuple[Votes, np.ndarray]:
+    """120 items, 12 workers, 3 classes, 1 to 6 votes an item; and the truth."""
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 3, 120)
+    confusion = rng.dirichlet(np.ones(3), size=(12, 3)) * 0.3 + 0.7 * np.eye(3)
+    pairs = [(i, w) for i in range(120) for w in rng.permutation(12)[: rng.integers(1, 7)]]
+    item, worker = np.array(pairs).T
+    label = np.array([rng.choice(3, p=confusion[w, truth[i]]) for i, w in pairs])
+    return Votes.from_codes(item, worker, label, items=120, workers=12, classes=3), truth
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], tuple[Votes, np.ndarray]]:
+    """Name -> votes and truth of a shared data set; skips where the data are not at hand."""
+    folder = Path(os.environ.get("CROWDLEARN_DATA", SHARED))
+
+    def load(name: str) -> tuple[Votes, np.ndarray]:
+        from crowdlearn.io import read_truth, read_votes
+
+        found = sorted(folder.glob(f"{name}/labels.csv*"))
+        if not found:
+            pytest.skip(f"needs the data set {name!r}: set CROWDLEARN_DATA to a folder that has it")
+        votes = read_votes(found[0])
+        return votes, read_truth(folder / name / "truth.csv", votes)
+
+    return load
