@@ -23,7 +23,7 @@ from crowdlearn.aggregators.outcome import beta_interval, by_truth, clamped, con
 from crowdlearn.aggregators.resuming import earlier_run, threads_for
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
-from crowdlearn.inference.gibbs import Drawn, Streams, first_truths, mixing_problems, run_chains
+from crowdlearn.inference.gibbs import Drawn, Streams, first_truths, run_chains
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, sweeper
@@ -103,7 +103,7 @@ class BccGibbs:
             started=started,
             draws=run.draws,
             sampler=run.sampler,
-            findings=() if run.history.stopped else mixing_problems(run.draws),
+            findings=run.problems,
         )
 
     def _chain(self, votes: Votes, known: np.ndarray, index: int, n_threads: int) -> _Chain:

@@ -25,7 +25,7 @@ from crowdlearn.aggregators.outcome import beta_interval, by_truth, clamped, con
 from crowdlearn.aggregators.resuming import earlier_run, threads_for
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
-from crowdlearn.inference.gibbs import Drawn, Streams, first_truths, mixing_problems, run_chains
+from crowdlearn.inference.gibbs import Drawn, Streams, first_truths, run_chains
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.predictors import MixturePredictor
 from crowdlearn.sweeps import Sums, sweeper
@@ -171,7 +171,7 @@ def fit_gibbs(
         difficulty=1 - easiness,
         draws=run.draws,
         sampler=run.sampler,
-        findings=() if run.history.stopped else mixing_problems(run.draws),
+        findings=run.problems,
     )
 
 

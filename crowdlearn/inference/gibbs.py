@@ -112,6 +112,7 @@ class Run:
     draws: Draws
     history: History
     sampler: dict[str, np.ndarray]  # resumes the run
+    problems: tuple[str, ...]  # what `mixing_problems` found; not looked for if stopped
 
 
 def run_chains(
@@ -167,14 +168,15 @@ def run_chains(
     states = [chain.state() for chain in chains]
     sampler = {name: np.stack([state[name] for state in states]) for name in states[0]}
     sampler |= kept.to_arrays() | {"n_sweeps": np.array(len(bound))}
+    problems = () if stopped else mixing_problems(draws)
     history = History(
         bound=np.array(bound),
         change=np.full(len(bound), math.nan),
         bound_name="log likelihood",
-        converged=not mixing_problems(draws),
+        converged=not (stopped or problems),
         stopped=stopped,
     )
-    return Run(kept, draws, history, sampler)
+    return Run(kept, draws, history, sampler, problems)
 
 
 @dataclass(eq=False)

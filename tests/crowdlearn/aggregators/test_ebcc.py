@@ -53,15 +53,3 @@ def test_more_restarts_never_lower_the_best_bound(world: tuple[Votes, np.ndarray
     ]
     assert best[0] <= best[1] <= best[2]
     assert best[0] < best[2]
-
-
-def test_in_its_own_world_it_predicts_better_than_bcc() -> None:
-    from crowdlearn.evaluation.accuracy import log_loss
-    from crowdlearn.simulate import ebcc, fixed_per_item
-
-    gains = []
-    for seed in range(8):
-        world = ebcc(1500, 30, 2, n_subtypes=2, diag=2.0, assign=fixed_per_item(10), seed=seed)
-        ours, plain = (aggregator(name).fit(world.votes).posterior for name in ("ebcc", "bcc"))
-        gains.append(log_loss(plain, world.truth) - log_loss(ours, world.truth))
-    assert np.mean(gains) > 0.05
