@@ -21,6 +21,8 @@ from jaxtyping import Float, Int, Int32, Int64
 from crowdlearn.errors import VotesError
 from crowdlearn.grouping import group
 
+ITEMS_AT_ONCE = 1 << 18  # counted together, so that counting takes little memory of its own
+
 
 @dataclass(frozen=True, eq=False)
 class Votes:
@@ -149,15 +151,23 @@ class Votes:
 
     def counts(self) -> Float[np.ndarray, "item class"]:
         """How many votes each item has for each class."""
-        cells = self.item.astype(np.int64) * self.n_classes + self.label
-        flat = np.bincount(cells, minlength=self.n_items * self.n_classes)
-        return flat.reshape(self.n_items, self.n_classes).astype(np.float64)
+        n_classes = self.n_classes
+        counts = np.empty((self.n_items, n_classes))
+        for start in range(0, self.n_items, ITEMS_AT_ONCE):
+            rows = counts[start : start + ITEMS_AT_ONCE]
+            offsets = self.item_offsets[start : start + len(rows) + 1]
+            row = np.repeat(np.arange(len(rows)) * n_classes, np.diff(offsets))
+            cells = row + self.label[offsets[0] : offsets[-1]]
+            rows[:] = np.bincount(cells, minlength=rows.size).reshape(rows.shape)
+        return counts
 
     def shares(self) -> Float[np.ndarray, "item class"]:
         """Share of an item's votes for each class; uniform where an item has no vote."""
-        counts = self.counts()
-        totals = counts.sum(axis=1, keepdims=True)
-        return np.where(totals > 0, counts / np.maximum(totals, 1), 1 / self.n_classes)
+        shares = self.counts()
+        totals = self.votes_per_item
+        shares /= np.maximum(totals, 1)[:, None]
+        shares[totals == 0] = 1 / self.n_classes
+        return shares
 
     def votes_of(self, item: int) -> slice:
         """The positions of the votes of the item with this code."""

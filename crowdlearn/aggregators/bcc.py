@@ -59,8 +59,8 @@ class Bcc:
         known = gold_codes(votes, gold)
         home = sweeper(votes, known, device=self.device, n_threads=self.n_threads)
         extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal)
-        first = clamped(self.start(votes, np.random.default_rng(self.seed)), known)
-        posterior = home.posterior(first)
+        rng = np.random.default_rng(self.seed)
+        posterior = home.posterior(clamped(self.start(votes, rng), known))
 
         def step(state: tuple[Sums, Any, Any]) -> tuple[tuple[Sums, Any, Any], float, float]:
             prior, prior_divergence = expected_prior(state[0].totals, self.prior_count)

@@ -53,8 +53,8 @@ class DawidSkene:
         known = gold_codes(votes, gold)
         home = sweeper(votes, known, device=self.device, n_threads=self.n_threads)
         extra = np.full((votes.n_classes, votes.n_classes), float(self.pseudocount))
-        first = clamped(self.start(votes, np.random.default_rng(self.seed)), known)
-        posterior = home.posterior(first)
+        rng = np.random.default_rng(self.seed)
+        posterior = home.posterior(clamped(self.start(votes, rng), known))
 
         def step(state: tuple[Sums, Any, Any]) -> tuple[tuple[Sums, Any, Any], float, float]:
             prior = m_step_prior(state[0])

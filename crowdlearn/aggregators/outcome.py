@@ -36,9 +36,13 @@ def pick_labels(
 def clamped(
     posterior: Float[np.ndarray, "item class"], gold: Int32[np.ndarray, " item"]
 ) -> Float[np.ndarray, "item class"]:
-    """The posterior with gold items put on their class."""
-    known = gold >= 0
-    return np.where(known[:, None], np.eye(posterior.shape[1])[gold], posterior)
+    """The posterior with gold items put on their class (itself, where there are none)."""
+    known = np.flatnonzero(gold >= 0)
+    if len(known) == 0:
+        return posterior
+    copy = posterior.copy()
+    copy[known] = np.eye(posterior.shape[1])[gold[known]]
+    return copy
 
 
 def beta_interval(

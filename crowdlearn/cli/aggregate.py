@@ -18,6 +18,7 @@ from crowdlearn.cli.options import (
     JsonOption,
     MethodOption,
     QuietOption,
+    ResumeOption,
     SeedOption,
     SetOption,
     SweepsOption,
@@ -55,6 +56,7 @@ def aggregate(
     tolerance: ToleranceOption = None,
     device: DeviceOption = None,
     drop_missing: DropOption = False,
+    resume: ResumeOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -68,7 +70,9 @@ def aggregate(
     chosen = make_method(method, flags, settings)
     read_in = read(votes, columns, classes, drop_missing)
     known, given = read_known(truth, read_in), read_known(gold, read_in)
-    fit, interrupted = fit_or_stop(chosen, read_in, gold=given, progress=watched(json, quiet))
+    fit, interrupted = fit_or_stop(
+        chosen, read_in, gold=given, resume=resume, progress=watched(json, quiet)
+    )
     present(fit, known, out=out, title=title_of(votes), json=json, quiet=quiet)
     if interrupted:
         kept = f"written to {out}" if out else "shown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Iterator
@@ -42,17 +43,35 @@ def read_known(path: str | None, votes: Votes) -> Any:
 
 
 def fit_or_stop(
-    method: Any, votes: Votes, *, gold: Any = None, progress: bool = False
+    method: Any,
+    votes: Votes,
+    *,
+    gold: Any = None,
+    resume: str | None = None,
+    progress: bool = False,
 ) -> tuple[Aggregation, bool]:
-    """Fit; whether Ctrl-C was pressed meanwhile, after which the fit holds the state so far."""
+    """Fit; whether Ctrl-C was pressed meanwhile, after which the fit holds the state so far.
+
+    `resume` names the folder of an earlier result to go on from. Raises SettingsError where the
+    method is no sampler.
+    """
+    earlier = {} if resume is None else {"resume": _earlier(method, resume)}
     with first_interrupt() as asked, _bar(progress) as show:
 
         def on_sweep(sweep: Sweep) -> bool:
             show(sweep)
             return asked.is_set()
 
-        fit = method.fit(votes, gold=gold, on_sweep=on_sweep)
+        fit = method.fit(votes, gold=gold, on_sweep=on_sweep, **earlier)
         return fit, asked.is_set()
+
+
+def _earlier(method: Any, folder: str) -> Aggregation:
+    from crowdlearn.io import load_aggregation
+
+    if "resume" not in inspect.signature(method.fit).parameters:
+        raise SettingsError(f"--resume: {method.name} draws nothing that could be added to")
+    return load_aggregation(folder)
 
 
 def fit_or_load(

@@ -13,7 +13,7 @@ import typer
 
 from crowdlearn.errors import SettingsError
 
-DEFAULT_METHOD = "idbla"
+DEFAULT_METHOD = "bcc"
 
 VotesArgument = Annotated[
     list[str],
@@ -49,6 +49,10 @@ ColumnsOption = Annotated[
 ]
 ClassesOption = Annotated[
     str | None, typer.Option(help="All classes in their order, as cat,dog. Else those seen.")
+]
+ResumeOption = Annotated[
+    str | None,
+    typer.Option(help="Folder of an earlier result of the same sampler, to add draws to."),
 ]
 SetOption = Annotated[
     list[str] | None,

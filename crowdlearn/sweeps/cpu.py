@@ -253,7 +253,8 @@ class CpuSweeper:
 def _blocks(votes: Votes, n_cells: int) -> list[tuple[int, int]]:
     """Ranges of items with about equally many votes each; a function of the data alone."""
     wanted = min(votes.n_votes // VOTES_A_BLOCK, BLOCK_BYTES // (8 * n_cells), MOST_BLOCKS)
-    n_blocks = max(wanted, 2 if votes.n_votes >= 4 * VOTES_A_BLOCK else 1)
+    wanted = max(wanted, 2 if votes.n_votes >= 4 * VOTES_A_BLOCK else 1)
+    n_blocks = 1 << (wanted.bit_length() - 1)  # a power of two shares out evenly
     targets = np.linspace(0, votes.n_votes, n_blocks + 1)[1:-1]
     cuts = np.unique(np.searchsorted(votes.item_offsets, targets))
     edges = [0, *(int(c) for c in cuts if 0 < c < votes.n_items), votes.n_items]

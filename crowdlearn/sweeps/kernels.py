@@ -195,7 +195,7 @@ def product_kernel(n_states: int, large: bool) -> Callable[..., tuple[float, flo
         posterior,
         counts,
         totals,
-    ):  # noqa: E501
+    ):
         last = offsets[stop] - 1
         log_evidence = 0.0
         change = 0.0
@@ -254,7 +254,7 @@ def draw_kernel(n_states: int, large: bool) -> Callable[..., float]:
         tally,
         counts,
         totals,
-    ):  # noqa: E501
+    ):
         last = offsets[stop] - 1
         log_evidence = 0.0
         p = np.empty(S, np.float64)
@@ -315,7 +315,7 @@ def mixture_kernel(n_states: int) -> Callable[..., tuple[float, float]]:
         counts,
         totals,
         guessed,
-    ):  # noqa: E501
+    ):
         log_evidence = 0.0
         change = 0.0
         p = np.empty(S, np.float64)
@@ -378,7 +378,7 @@ def factorised_kernel(n_states: int) -> Callable[..., tuple[float, float]]:
         counts,
         totals,
         guessed,
-    ):  # noqa: E501
+    ):
         bound = 0.0
         change = 0.0
         p = np.empty(S, np.float64)
@@ -451,7 +451,7 @@ def mixture_draw_kernel(n_states: int) -> Callable[..., float]:
         counts,
         totals,
         guessed,
-    ):  # noqa: E501
+    ):
         log_evidence = 0.0
         p = np.empty(S, np.float64)
         shift = np.zeros(S, np.float64)

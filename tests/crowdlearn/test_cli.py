@@ -19,7 +19,7 @@ import crowdlearn
 from crowdlearn import Aggregation, aggregator, read_truth, read_votes
 from crowdlearn.cli import app
 from crowdlearn.cli.options import classes_of, columns_of, make_method, title_of, typed
-from crowdlearn.errors import SettingsError, VotesError
+from crowdlearn.errors import ConvergenceWarning, SettingsError, VotesError
 from crowdlearn.evaluation import ece, error, log_loss
 
 ROOT = Path(crowdlearn.__file__).parents[1]
@@ -295,6 +295,22 @@ def test_a_second_ctrl_c_leaves_at_once_and_writes_nothing(data, tmp_path):
     assert started.returncode == 130
     assert said.splitlines()[-1] == "interrupted: nothing was written"
     assert os.listdir(tmp_path) == []
+
+
+def test_resume_adds_draws_to_an_earlier_result(data, tmp_path):
+    short = ("--method", "bcc-gibbs", "--set", "n_warmup=5", "--set", "n_draws=20")
+    first = ("aggregate", data / "labels.csv", *short, "--out", tmp_path / "first", "--quiet")
+    assert run(*first).exit_code == 0
+    done = run(*first, "--resume", tmp_path / "first")
+    assert done.exit_code == 0, done.stderr
+    fit = Aggregation.load(tmp_path / "first")
+    assert fit.draws.log_density.shape[1] == 40
+    whole = aggregator("bcc-gibbs", n_warmup=5, n_draws=40)
+    with pytest.warns(ConvergenceWarning):
+        expected = whole.fit(read_votes(data / "labels.csv")).draws.log_density
+    np.testing.assert_array_equal(fit.draws.log_density, expected)
+    refused = error_of("aggregate", data / "labels.csv", "--resume", tmp_path / "first")
+    assert refused == "--resume: bcc draws nothing that could be added to"
 
 
 # --- the other commands
