@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crowdlearn.aggregation import Draws, History, OnSweep, Sweep
-from crowdlearn.inference.diagnostics import ess_bulk, ess_tail, rhat
+from crowdlearn.inference.diagnostics import diagnose
 from crowdlearn.sweeps.pool import Pool
 from crowdlearn.votes import Votes
 
@@ -252,8 +252,8 @@ def mixing_problems(draws: Draws) -> tuple[str, ...]:
         ],
         axis=2,
     )
-    worst = float(np.max(rhat(values)))
-    least = float(np.min(np.minimum(ess_bulk(values), ess_tail(values))))
+    rhats, *sizes = diagnose(values)
+    worst, least = float(np.max(rhats)), float(np.min(sizes))
     if math.isnan(worst):
         return (
             f"{n_draws} draws a chain are too few to tell whether the chains mixed: at least 4",

@@ -22,7 +22,6 @@ VOTES_A_BLOCK = 1 << 17
 LARGE_CELLS = 1 << 17  # tables of this many cells outgrow the caches: kept in float32
 BLOCK_BYTES = 1 << 26  # counts of all blocks together, before two blocks are given up
 MOST_BLOCKS = 64
-CELLS_A_TASK = 1 << 15  # added up at once: stays in the second-level cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +233,7 @@ class CpuSweeper:
         )
         counts = self.block_counts[0]
         if len(self.blocks) > 1:
-            cells = split(len(counts), len(counts) // CELLS_A_TASK + 1)
+            cells = split(len(counts), len(counts) // tables.CELLS_A_TASK + 1)
             self.pool.run(lambda a, b: kernels.add_up(a, b, self.block_counts, counts), cells)
         return Sums(
             counts=counts,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from crowdlearn.inference.diagnostics import ess_bulk, ess_tail, rhat
+from crowdlearn.inference.diagnostics import diagnose, ess_bulk, ess_tail, rhat
 
 arviz = pytest.importorskip("arviz")
 
@@ -25,6 +25,12 @@ def test_equal_to_arviz(rho: float, n_chains: int, n_draws: int) -> None:
     assert_allclose(rhat(x), arviz.rhat(data).x.values, rtol=1e-10)
     assert_allclose(ess_bulk(x), arviz.ess(data).x.values, rtol=1e-10)
     assert_allclose(ess_tail(x), arviz.ess(data, method="tail").x.values, rtol=1e-10)
+
+
+@pytest.mark.parametrize("n_draws", [3, 50])
+def test_all_at_once_is_one_by_one(n_draws: int) -> None:
+    x = np.random.default_rng(0).normal(size=(3, n_draws, 600))
+    assert_allclose(diagnose(x), [rhat(x), ess_bulk(x), ess_tail(x)])
 
 
 def test_independent_draws_count_in_full_and_autocorrelated_by_their_time() -> None:

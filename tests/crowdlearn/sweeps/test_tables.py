@@ -60,7 +60,7 @@ def test_float32_tables_and_any_number_of_threads(make, monkeypatch):
     single, _ = make(counts, EXTRA, np.float32, ONE)
     assert single.dtype == np.float32
     assert_allclose(single, table, rtol=1e-6, atol=1e-30)
-    monkeypatch.setattr(tables, "WORKERS_A_TASK", 9)
+    monkeypatch.setattr(tables, "CELLS_A_TASK", 9 * EXTRA.size)
     assert len(tables._tasks(len(counts), EXTRA)) == 12
     in_parts = [make(counts, EXTRA, np.float64, Pool(n)) for n in (1, 2, 3)]
     for part, part_total in in_parts:
