@@ -18,6 +18,7 @@ with the result so far written.
 def cli_page() -> str:
     """Every command with its usage, help text and options."""
     import typer.main
+
     from crowdlearn.cli import app
 
     sections = [command_section("crowdlearn", typer.main.get_command(app), 2)]
