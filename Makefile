@@ -42,6 +42,7 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.idbla
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.ingest --votes 10000000 --write benchmarks/results/ingest.json
 
 bench-peers: $(PEERS)/.done bench  ## the same beside crowd-kit, in its own environment
 

@@ -1,6 +1,6 @@
 """How long does reading votes take, and how much memory, from CSV with string ids and from Parquet?
 
-    python benchmarks/ingest.py [--votes 1000000] [--huge] [--write results/ingest.json]
+    python -m benchmarks.ingest [--votes 1000000] [--huge] [--write FILE]
 
 Files are generated in a temporary folder: five votes an item in random order, 500 votes a worker,
 ten classes. Every reading runs in a fresh child process; wall and CPU seconds are those of the call
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+
+from benchmarks.machine import record, write_json
 
 CHILD = """
 import json, resource, sys, time
@@ -95,7 +96,8 @@ def main() -> None:
     parser.add_argument("--huge", action="store_true")
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    results = {}
+    report = record("How long does reading votes take, and how much memory?", seeds=[0])
+    results = report["results"] = {}
     with tempfile.TemporaryDirectory() as name:
         results[f"{given.votes:,} votes"] = measure(
             generate(Path(name), given.votes, strings=True)
@@ -103,27 +105,8 @@ def main() -> None:
         )
         if given.huge:
             results["100,000,000 votes"] = measure(generate(Path(name), 10**8, strings=False))
-    report = {
-        "question": "seconds and memory to read votes",
-        "machine": {"cpu": _cpu(), "cores": _cores(), "system": platform.platform()},
-        "versions": {"python": platform.python_version(), "pyarrow": pa.__version__},
-        "results": results,
-    }
     if given.write:
-        given.write.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))
+        write_json(given.write, report)
 
 
 if __name__ == "__main__":
