@@ -41,6 +41,10 @@ docs: $(VENV)/.dev  ## build the documentation into site/
 bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.idbla
+	$(BIN)/python -m benchmarks.calibration
+	$(BIN)/python -m benchmarks.bayes
+	$(BIN)/python -m benchmarks.bayes_sbc
+	$(BIN)/python -m benchmarks.bayes_coverage
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.ingest --votes 10000000 --write benchmarks/results/ingest.json
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from benchmarks.machine import ROOT
 from crowdlearn.simulate import dawid_skene, fixed_per_item, given_workers
@@ -53,6 +54,15 @@ def cached(n_votes: int, n_classes: int = 10, seed: int = 0) -> Path:
         for part in parts:
             part.unlink()
     return path
+
+
+def truth_of(n_votes: int, n_classes: int = 10, seed: int = 0) -> Int[np.ndarray, " item"]:
+    """The truth behind the votes of `cached`, for up to a part of items. Drawn again."""
+    n_items, n_workers = n_votes // VOTES_AN_ITEM, max(n_votes // VOTES_A_WORKER, VOTES_AN_ITEM)
+    workers = dawid_skene(1, n_workers, n_classes, seed=seed).confusion
+    assert n_items <= ITEMS_A_PART
+    assign = fixed_per_item(VOTES_AN_ITEM)
+    return given_workers(workers, n_items=n_items, assign=assign, seed=seed + 1).truth
 
 
 def read_codes(path: Path) -> Votes:

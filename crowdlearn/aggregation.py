@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from crowdlearn.errors import VotesError, VotesWarning
 from crowdlearn.predictors import Predictor, to_arrays
+from crowdlearn.soft_votes import SoftVotes, with_opinions
 from crowdlearn.votes import Votes
 
 FORMAT = 1
@@ -70,13 +71,35 @@ class Draws:
     """What a sampler keeps of every draw: small summaries that carry the diagnostics.
 
     `tracked` holds the codes of the workers whose diagonals are kept: all, or the busiest where
-    keeping all would take more than 64 MB.
+    keeping all would take more than 64 MB. Where a story was inverted (`bayes`), `sites` holds its
+    own parameters by name, and `stats` what the sampler tells: `diverging` and `n_steps` of NUTS.
     """
 
     log_density: Float[np.ndarray, "chain draw"]
     prior: Float[np.ndarray, "chain draw class"]
     diagonal: Float[np.ndarray, "chain draw tracked class"]
     tracked: Int[np.ndarray, " tracked"]
+    sites: dict[str, np.ndarray] = field(default_factory=dict)  # name -> (chain, draw, ...)
+    stats: dict[str, np.ndarray] = field(default_factory=dict)  # name -> (chain, draw)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Flat names for saving; `from_arrays` reads them."""
+        plain = {n: getattr(self, n) for n in ("log_density", "prior", "diagonal", "tracked")}
+        bags = {f"site_{name}": value for name, value in self.sites.items()}
+        bags |= {f"stat_{name}": value for name, value in self.stats.items()}
+        return {f"draws_{name}": np.asarray(value) for name, value in (plain | bags).items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Draws | None:
+        """The draws among these arrays; None where there are none."""
+        bag = {k.removeprefix("draws_"): v for k, v in arrays.items() if k.startswith("draws_")}
+        if not bag:
+            return None
+        return cls(
+            **{n: bag[n] for n in ("log_density", "prior", "diagonal", "tracked")},
+            sites={k.removeprefix("site_"): v for k, v in bag.items() if k.startswith("site_")},
+            stats={k.removeprefix("stat_"): v for k, v in bag.items() if k.startswith("stat_")},
+        )
 
     def to_arviz(self) -> Any:
         """The draws as `arviz.InferenceData` (needs the extra `bayes`)."""
@@ -85,8 +108,8 @@ class Draws:
         except ImportError as error:
             raise ImportError("needs ArviZ: pip install 'crowdlearn[bayes]'") from error
         return arviz.from_dict(
-            posterior={"prior": self.prior, "diagonal": self.diagonal},
-            sample_stats={"lp": self.log_density},
+            posterior={"diagonal": self.diagonal, **(self.sites or {"prior": self.prior})},
+            sample_stats={"lp": self.log_density, **self.stats},
             coords={"tracked": self.tracked},
             dims={"prior": ["class"], "diagonal": ["tracked", "class"]},
         )
@@ -293,7 +316,7 @@ class Aggregation:
         if self.difficulty is not None:
             arrays["difficulty"] = self.difficulty
         if self.draws is not None:
-            arrays |= _prefixed("draws", self.draws)
+            arrays |= self.draws.to_arrays()
         return arrays
 
     def _recode(self, votes: Votes) -> Votes:
@@ -319,7 +342,7 @@ class Aggregation:
         item = votes.item[known]
         offsets = np.zeros(votes.n_items + 1, dtype=np.int64)
         np.cumsum(np.bincount(item, minlength=votes.n_items), out=offsets[1:])
-        return Votes(
+        plain = Votes(
             items=votes.items,
             workers=self.votes.workers,
             classes=self.votes.classes,
@@ -327,7 +350,12 @@ class Aggregation:
             worker=worker[known].astype(np.int32),
             label=class_code.to_numpy()[votes.label[known]].astype(np.int32),
         )
+        if not isinstance(votes, SoftVotes):
+            return plain
+        opinion = np.zeros((plain.n_votes, plain.n_classes))
+        opinion[:, class_code.to_numpy()] = votes.opinion[known]
+        return with_opinions(plain, opinion)
 
 
-def _prefixed(prefix: str, bag: Interval | Draws) -> dict[str, np.ndarray]:
+def _prefixed(prefix: str, bag: Interval) -> dict[str, np.ndarray]:
     return {f"{prefix}_{f.name}": np.asarray(getattr(bag, f.name)) for f in fields(bag)}

@@ -13,6 +13,10 @@ class SettingsError(CrowdlearnError, ValueError):
     """A setting is out of its range, or a name is not in its table."""
 
 
+class StoryError(CrowdlearnError, ValueError):
+    """A generative story cannot be inverted as it is written; the message names the site."""
+
+
 class OutputError(CrowdlearnError, OSError):
     """A result could not be written; nothing of it was left behind."""
 

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from crowdlearn.aggregation import Aggregation, Explanation, VoteWeight
+from crowdlearn.soft_votes import SoftVotes, with_opinions
 from crowdlearn.votes import Votes
 
 TINY = 1e-30
+
+Variant = tuple[np.ndarray, np.ndarray]
+"""Which of the item's votes are kept, and which of these are changed to the runner-up."""
 
 
 def explain(fit: Aggregation, item: int) -> Explanation:
@@ -21,17 +25,17 @@ def explain(fit: Aggregation, item: int) -> Explanation:
     votes = fit.votes
     here = votes.votes_of(item)
     worker, label = votes.worker[here], votes.label[here]
+    n_votes = len(worker)
     posterior = fit.posterior[item]
     answer = int(fit.labels[item])
     runner_up = int(np.argmax(np.where(np.arange(len(posterior)) == answer, -1, posterior)))
 
-    def log_odds(variants: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        p = np.maximum(fit.predictor.predict(_items(votes, variants)), TINY)
+    def log_odds(variants: Sequence[Variant]) -> np.ndarray:
+        p = np.maximum(fit.predictor.predict(_items(votes, item, runner_up, variants)), TINY)
         return np.log(p[:, answer]) - np.log(p[:, runner_up])
 
-    everyone = np.arange(len(worker))
-    without = [(np.delete(worker, v), np.delete(label, v)) for v in everyone]
-    odds = log_odds([(worker, label), *without])
+    everyone, none = np.arange(n_votes), np.zeros(0, dtype=np.int64)
+    odds = log_odds([(everyone, none), *((np.delete(everyone, v), none) for v in everyone)])
     weights = odds[0] - odds[1:]
     order = np.argsort(-weights, kind="stable")
 
@@ -46,10 +50,11 @@ def explain(fit: Aggregation, item: int) -> Explanation:
     )
     gold = bool(fit.gold[item] >= 0)
 
-    def smallest_flip(variants: list[tuple[np.ndarray, np.ndarray]]) -> tuple[VoteWeight, ...]:
+    def smallest_flip(variants: list[Variant]) -> tuple[VoteWeight, ...]:
         if gold or not variants:
             return ()
-        answers = np.argmax(fit.predictor.predict(_items(votes, variants)), axis=1)
+        read = fit.predictor.predict(_items(votes, item, runner_up, variants))
+        answers = np.argmax(read, axis=1)
         flipped = np.flatnonzero(answers != answer)
         return tuple(described[v] for v in order[: flipped[0] + 1]) if len(flipped) else ()
 
@@ -61,29 +66,28 @@ def explain(fit: Aggregation, item: int) -> Explanation:
         posterior={c: float(p) for c, p in zip(votes.classes, posterior, strict=True)},
         votes=tuple(described[v] for v in order),
         flip_by_removing=smallest_flip(
-            [(np.delete(worker, order[:n]), np.delete(label, order[:n])) for n in supporters]
+            [(np.delete(everyone, order[:n]), none) for n in supporters]
         ),
-        flip_by_changing=smallest_flip(
-            [(worker, _changed(label, order[:n], runner_up)) for n in supporters]
-        ),
+        flip_by_changing=smallest_flip([(everyone, order[:n]) for n in supporters]),
         gold=gold,
     )
 
 
-def _changed(label: np.ndarray, where: np.ndarray, to: int) -> np.ndarray:
-    copy = label.copy()
-    copy[where] = to
-    return copy
-
-
-def _items(votes: Votes, variants: Sequence[tuple[np.ndarray, np.ndarray]]) -> Votes:
-    """One item per variant (its workers and labels), coded as in `votes`."""
-    sizes = np.array([len(worker) for worker, _ in variants])
-    return Votes(
+def _items(votes: Votes, item: int, runner_up: int, variants: Sequence[Variant]) -> Votes:
+    """One item per variant, coded as in `votes`; what is changed is sure of the runner-up."""
+    first = int(votes.item_offsets[item])
+    sizes = np.array([len(kept) for kept, _ in variants])
+    place = first + np.concatenate([kept for kept, _ in variants]).astype(np.int64)
+    changed = np.concatenate([np.isin(kept, changed) for kept, changed in variants])
+    plain = Votes(
         items=votes.items.slice(0, 0),
         workers=votes.workers,
         classes=votes.classes,
         item_offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        worker=np.concatenate([w for w, _ in variants]).astype(np.int32),
-        label=np.concatenate([c for _, c in variants]).astype(np.int32),
+        worker=votes.worker[place],
+        label=np.where(changed, runner_up, votes.label[place]).astype(np.int32),
     )
+    if not isinstance(votes, SoftVotes):
+        return plain
+    sure = np.eye(votes.n_classes)[runner_up]
+    return with_opinions(plain, np.where(changed[:, None], sure, votes.opinion[place]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from crowdlearn.output import new_file, new_folder, write_csv
 from crowdlearn.reading.collect import Rows, collect, ordered_classes, recoded
 from crowdlearn.reading.columns import TRUTH_COLUMNS, VOTE_COLUMNS, check_columns
 from crowdlearn.reading.parts import Part
+from crowdlearn.reading.soft import SoftRows
 from crowdlearn.reading.sources import parts_of
 from crowdlearn.reading.wide import unfolded
 from crowdlearn.saved import load_aggregation
@@ -50,19 +52,24 @@ def read_votes(
     `drop_missing` leaves out rows with a missing value, with a warning that counts them. `format`
     (csv, jsonl, parquet, wide, label-studio, argilla) overrides what the file's ending says.
 
-    Names are strings, or integers where a Parquet file or a table holds such. Raises VotesError
-    naming file, row and column; the header of a CSV file is row 1.
+    Files without a label, but with columns p_<class> that hold probabilities, make `SoftVotes` of
+    all. Names are strings, or integers where a Parquet file or a table holds such. Raises
+    VotesError naming file, row and column; the header of a CSV file is row 1.
     """
-    roles = check_columns(columns)
+    roles, known = check_columns(columns), _checked(classes)
     parts = parts_of(source, roles, format)
     if format == "wide":
         parts = (unfolded(part, roles) for part in parts)
-    return _votes(
-        collect(
-            parts, VOTE_COLUMNS, columns=roles, classes=_checked(classes), drop_missing=drop_missing
-        ),
-        classes,
+    soft = SoftRows(roles, known)
+    parts = soft.without(parts)
+    first = next(parts, None)
+    if first is None:
+        return soft.joined(None)
+    everything = itertools.chain([first], parts)
+    rows = collect(
+        everything, VOTE_COLUMNS, columns=roles, classes=known, drop_missing=drop_missing
     )
+    return soft.joined(rows) if soft.found else _votes(rows, classes)
 
 
 def read_wide(

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib import rc_context
+from matplotlib import MatplotlibDeprecationWarning, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from crowdlearn.aggregation import History, Interval
+from crowdlearn.aggregation import Draws, History, Interval
+from crowdlearn.errors import SettingsError
 from crowdlearn.evaluation.calibration import ReliabilityCurve
 from crowdlearn.highlights import plain
 
@@ -163,6 +165,50 @@ def convergence(ax: Axes, history: History) -> None:
     ax.set_ylabel(f"{history.bound_name} (nats)" if has_bound else "largest change")
     ax.ticklabel_format(axis="y", useOffset=False) if has_bound else None
     _clean(ax, "y")
+
+
+def trace(axes: Sequence[Axes], draws: Draws, name: str) -> None:
+    """Density and path of every entry of a site, a line for each chain, on two Axes.
+
+    `name` is a site of the story, `prior` or `diagonal`. Drawn by ArviZ (extra `bayes`).
+    """
+    found = draws.to_arviz()
+    import arviz
+
+    names = [_site(draws, name)]
+    with _older_matplotlib():
+        arviz.plot_trace(found, var_names=names, axes=np.array([axes]), show=False)
+    for ax in axes:
+        _clean(ax, "y")
+
+
+def forest(ax: Axes, draws: Draws, name: str) -> None:
+    """Mean, quartiles and 90 % interval of every entry of a site, a line for each chain.
+
+    `name` is a site of the story, `prior` or `diagonal`. Drawn by ArviZ (extra `bayes`).
+    """
+    found = draws.to_arviz()
+    import arviz
+
+    names = [_site(draws, name)]
+    with _older_matplotlib():
+        arviz.plot_forest(found, var_names=names, hdi_prob=0.9, ax=np.array([ax]), show=False)
+    _clean(ax, "x")
+
+
+@contextmanager
+def _older_matplotlib() -> Iterator[None]:
+    """ArviZ calls matplotlib in a way that is deprecated, which is no news for a user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=MatplotlibDeprecationWarning)
+        yield
+
+
+def _site(draws: Draws, name: str) -> str:
+    known = ["diagonal", *(draws.sites or ["prior"])]
+    if name not in known:
+        raise SettingsError(f"there are no draws of {name!r}: there are {', '.join(known)}")
+    return name
 
 
 def size_of_ranking(n_workers: int) -> float:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from crowdlearn.aggregation import FORMAT, Aggregation, Draws, History, Interval
 from crowdlearn.errors import VotesError
 from crowdlearn.predictors import Predictor, from_arrays
+from crowdlearn.soft_votes import SoftVotes
 from crowdlearn.votes import Votes
 
 
@@ -64,6 +65,8 @@ def _saved_votes(folder: Path, classes: list[str]) -> Votes:
     workers = workers.combine_chunks()
     votes = pq.read_table(folder / "votes.parquet")
     names = {"task": items, "worker": workers, "label": pa.array(classes)}
+    if "label" not in votes.column_names:
+        return _saved_soft_votes(votes, items, workers, classes)
     item, worker, label = (
         pc.index_in(votes[column], known).combine_chunks().to_numpy()
         for column, known in names.items()
@@ -71,10 +74,22 @@ def _saved_votes(folder: Path, classes: list[str]) -> Votes:
     return Votes.from_codes(item, worker, label, items=items, workers=workers, classes=classes)
 
 
+def _saved_soft_votes(
+    votes: pa.Table, items: pa.Array, workers: pa.Array, classes: list[str]
+) -> Votes:
+    item, worker = (
+        pc.index_in(votes[column], known).combine_chunks().to_numpy()
+        for column, known in (("task", items), ("worker", workers))
+    )
+    opinion = np.stack([votes[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    return SoftVotes.from_opinions(
+        item, worker, opinion, items=items, workers=workers, classes=classes
+    )
+
+
 def _assembled(
     summary: dict[str, Any], arrays: dict[str, np.ndarray], votes: Votes, predictor: Predictor
 ) -> Aggregation:
-    draws = _bag(arrays, "draws")
     accuracy = _bag(arrays, "accuracy")
     return Aggregation(
         method=summary["method"],
@@ -92,7 +107,7 @@ def _assembled(
         predictor=predictor,
         seconds=summary["seconds"],
         difficulty=arrays.get("difficulty"),
-        draws=Draws(**draws) if draws else None,
+        draws=Draws.from_arrays(arrays),
         sampler=_bag(arrays, "sampler"),
         warnings=tuple(summary["warnings"]),
     )

@@ -19,7 +19,7 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 from page_api import api_page  # noqa: E402
 from page_cli import cli_page  # noqa: E402
-from page_methods import methods_table, settings_table  # noqa: E402
+from page_methods import inferences_table, methods_table, settings_table  # noqa: E402
 from page_results import RESULT_BLOCKS  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- begin (?P<name>[^>]+?) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
@@ -38,7 +38,8 @@ def block(name: str) -> str:
     """The Markdown of the block with this name."""
     if name.startswith("settings "):
         return settings_table(name.removeprefix("settings "))
-    tables: dict[str, Callable[[], str]] = {"methods": methods_table, **RESULT_BLOCKS}
+    made = {"methods": methods_table, "inferences": inferences_table}
+    tables: dict[str, Callable[[], str]] = {**made, **RESULT_BLOCKS}
     if name not in tables:
         raise ValueError(f"no block is called {name!r}; there are {', '.join(tables)}")
     return tables[name]()

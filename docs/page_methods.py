@@ -30,6 +30,21 @@ IN_ONE_LINE = {
     "fixed-idbla": "as `idbla`, guesses are uniform",
     "fixed-idbla-factorised": "the same with a coarser approximation",
     "fixed-idbla-gibbs": "the same by draws",
+    "calibrated": "probabilities to act on: votes discounted for what an item's voters share",
+    "auto": "several methods averaged, as they predict votes left out",
+    "bayes": "any generative story, your own too, by NUTS, SVI, Gibbs or ascent",
+    "minimax-entropy": "workers and items both bend what a class is called; EM with penalties",
+    "kos": "messages between items and workers; two classes only",
+    "spectral": "`dawid-skene` started by third moments of three groups of workers",
+    "m-msr": "skills from agreement of pairs, the worst-fitting pairs left out",
+    "max-margin": "confusion matrices held to a margin of a weighted vote; by draws",
+    "zencrowd": "one reliability for each worker, uniform class prior, by EM",
+    "glad": "ability of workers, difficulty of items",
+    "mace": "the truth or spam; variational, with restarts",
+    "cbcc": "workers come in communities that are alike; by draws",
+    "hierarchical": "confusion matrices about those of a typical worker, who is learned; by draws",
+    "ordinal": "classes in an order: bias, slope and noise for each worker; variational",
+    "soft": "judges who give probabilities; variational",
 }
 
 # What each setting means, in one line. A setting without a line here stops the build.
@@ -43,16 +58,46 @@ MEANINGS = {
     "diagonal": "Dirichlet count of the right label in a worker's row",
     "easy": "Beta count for an item being easy",
     "hard": "Beta count for an item being hard",
-    "guess_count": "Dirichlet count of each class in the shared guess",
+    "guess_count": "Dirichlet count of each class in a guess",
     "n_subtypes": "subtypes of each class",
     "subtype_count": "Dirichlet count of all subtypes of a class together",
+    "worker_penalty": "weight of the squares of the workers' scores, times classes squared",
+    "item_penalty": "the same for the items' scores, times votes per worker over votes per item",
+    "n_rounds": "rounds of messages",
+    "strength": "how hard the margin presses; 0 lets the likelihood choose",
+    "margin": "lead that the truth should have in weighted votes",
+    "weight_variance": "variance of the workers' weights beforehand",
+    "confusion_count": "Dirichlet count of each label in a worker's row",
     "n_restarts": "random starts; the one with the best bound is kept",
+    "n_resamples": "fits to resampled items",
+    "unseen": "how often the correlation that votes show counts; 0 takes votes as independent",
+    "methods": "names of the methods beside `calibrated`",
+    "n_folds": "times a fifth of the votes is left out, at most 5",
     "n_chains": "independent chains",
     "n_warmup": "sweeps of each chain that are dropped first",
     "n_draws": "sweeps of each chain that are kept",
     "seed": "seed of all that is drawn, ties among labels included",
     "n_threads": "threads; 0 means all cores",
     "device": "where sweeps run: auto, cpu or gpu",
+    "story": "name of the story, or `module:function` of your own",
+    "inference": "nuts, svi, svi-pyro, gibbs or cavi, or their settings, as `Nuts(n_draws=1000)`",
+    "parameters": "hyperparameters of the story by name; defaults for the rest",
+    "reliability": "everybody's chance to be right, before the first sweep",
+    "ability_spread": "standard deviation of abilities beforehand",
+    "easiness_spread": "standard deviation of log easinesses beforehand",
+    "honest": "Beta count for a vote being honest",
+    "spam": "Beta count for a vote being spam",
+    "n_communities": "kinds of workers",
+    "community_count": "Dirichlet count of each community",
+    "concentration": "median strength with which workers keep to their population, per class",
+    "spread": "standard deviation of the log strength beforehand",
+    "middle_spread": "standard deviation of the mean threshold beforehand, in classes",
+    "gap_spread": "standard deviation of the log gap between thresholds beforehand",
+    "bias_spread": "standard deviation of the workers' biases beforehand, in classes",
+    "slope_spread": "standard deviation of the workers' slopes beforehand",
+    "noise_spread": "standard deviation of the log noise of workers beforehand",
+    "lapse": "share of votes that are any label alike",
+    "sharpness_spread": "standard deviation of the log sharpness of workers beforehand",
 }
 
 
@@ -67,6 +112,19 @@ def methods_table() -> str:
     for name in AGGREGATORS:
         page = page_of(name)
         rows.append(f"| `{name}` | [{page}]({page}.md) | {IN_ONE_LINE[name]} |")
+    return "\n".join(rows)
+
+
+def inferences_table() -> str:
+    """Every story of `bayes`, and what inverts it besides NUTS and SVI, which take any."""
+    from crowdlearn.aggregators.conjugate import CAVI, GIBBS
+    from crowdlearn.models import STORIES
+    from crowdlearn.models_pyro import STORIES as TWINS
+
+    rows = ["| story | `gibbs` runs | `cavi` runs | `svi-pyro` |", "|---|---|---|---|"]
+    for story in STORIES:
+        fast = [f"`{table[story][0]}`" if story in table else "" for table in (GIBBS, CAVI)]
+        rows.append(f"| `{story}` | {' | '.join(fast)} | {'yes' if story in TWINS else ''} |")
     return "\n".join(rows)
 
 

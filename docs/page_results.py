@@ -103,6 +103,12 @@ def included(script: str) -> str:
     return re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.MULTILINE)
 
 
+def bayes_tables() -> str:
+    """The texts of the results on honesty and inference, one after the other."""
+    names = ("calibration", "bayes", "bayes_sbc", "bayes_coverage")
+    return "\n\n".join(included(name) for name in names)
+
+
 HEAD = ("question", "date", "machine", "load_at_start", "versions", "peer_versions", "seeds")
 NAMED_BY = ("votes", "classes", "name", "method")  # what tells entries of a list apart
 
@@ -119,10 +125,10 @@ def benchmarks_table() -> str:
 
 
 def speed_tables() -> str:
-    """Every other result as a table of its numbers, under its question."""
+    """Every result without a text of its own as a table of its numbers, under its question."""
     parts = []
     for path in sorted(RESULTS.glob("*.json")):
-        if path.stem not in ("accuracy", "idbla"):
+        if not path.with_suffix(".md").exists():
             parts.append(measured(json.loads(path.read_text(encoding="utf-8"))))
     return "\n\n".join(parts) or not_yet("speed_sweeps")
 
@@ -167,5 +173,6 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "best": best_table,
     "benchmarks": benchmarks_table,
     "idbla": lambda: included("idbla"),
+    "bayes": bayes_tables,
     "speed": speed_tables,
 }

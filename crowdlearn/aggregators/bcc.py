@@ -23,6 +23,7 @@ from jaxtyping import Float
 from crowdlearn.aggregation import Aggregation, OnSweep
 from crowdlearn.aggregators.outcome import by_truth, clamped, conclude, dirichlet_accuracy
 from crowdlearn.aggregators.settings import check_settings
+from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
@@ -52,24 +53,34 @@ class Bcc:
         check_settings(self)
 
     def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
+        self,
+        votes: Votes,
+        *,
+        gold: Any = None,
+        on_sweep: OnSweep | None = None,
+        history: WorkerHistory | None = None,
     ) -> Aggregation:
-        """Variational posteriors of prior, confusions and truths."""
+        """Variational posteriors of prior, confusions and truths.
+
+        `history` adds its counts to the priors.
+        """
         started = time.perf_counter()
         known = gold_codes(votes, gold)
         home = sweeper(votes, known, device=self.device, n_threads=self.n_threads)
-        extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal)
+        earlier, earlier_classes = earlier_counts(history, votes)
+        extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal) + earlier
+        prior_count = self.prior_count + earlier_classes
         rng = np.random.default_rng(self.seed)
         posterior = home.posterior(clamped(self.start(votes, rng), known))
 
         def step(state: tuple[Sums, Any, Any]) -> tuple[tuple[Sums, Any, Any], float, float]:
-            prior, prior_divergence = expected_prior(state[0].totals, self.prior_count)
+            prior, prior_divergence = expected_prior(state[0].totals, prior_count)
             table, divergence = home.expected(state[0].counts, extra)
             sums = home.product(prior, table, posterior)
             return (sums, prior, table), sums.bound - prior_divergence - divergence, sums.change
 
         first_state: tuple[Sums, Any, Any] = (home.counts(posterior), None, None)
-        (sums, read_prior, table), history = sweep_until_still(
+        (sums, read_prior, table), course = sweep_until_still(
             step,
             first_state,
             max_sweeps=self.max_sweeps,
@@ -78,7 +89,7 @@ class Bcc:
             on_sweep=on_sweep,
         )
         shape = (votes.n_workers, votes.n_classes, votes.n_classes)
-        prior = (sums.totals + self.prior_count) / (sums.totals + self.prior_count).sum()
+        prior = (sums.totals + prior_count) / (sums.totals + prior_count).sum()
         return conclude(
             self,
             votes,
@@ -87,7 +98,7 @@ class Bcc:
             prior=prior,
             confusion=by_truth(home.normalised(sums.counts, extra)[0], votes),
             worker_accuracy=dirichlet_accuracy(sums.counts.reshape(shape) + extra, prior),
-            history=history,
+            history=course,
             predictor=ProductPredictor(
                 read_prior, table.reshape(shape), np.arange(votes.n_classes)
             ),

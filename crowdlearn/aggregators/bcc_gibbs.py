@@ -22,6 +22,8 @@ from crowdlearn.aggregators.bcc import dirichlet_prior
 from crowdlearn.aggregators.outcome import beta_interval, by_truth, clamped, conclude
 from crowdlearn.aggregators.resuming import earlier_run, threads_for
 from crowdlearn.aggregators.settings import check_settings
+from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
+from crowdlearn.errors import SettingsError
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.gibbs import Drawn, Streams, first_truths, run_chains
 from crowdlearn.inference.starts import Start, soft_majority
@@ -29,6 +31,8 @@ from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, sweeper
 from crowdlearn.sweeps.tables import drawn as drawn_table
 from crowdlearn.votes import Votes
+
+Earlier = tuple[np.ndarray, np.ndarray]  # what a history adds to the counts: workers', classes'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +63,21 @@ class BccGibbs:
         gold: Any = None,
         on_sweep: OnSweep | None = None,
         resume: Aggregation | None = None,
+        history: WorkerHistory | None = None,
     ) -> Aggregation:
         """Posterior means, intervals and draws.
 
         `resume` takes an earlier result on the same votes, gold and settings and adds `n_draws`
-        draws per chain to it, without warm-up. Raises SettingsError where it does not fit.
+        draws per chain to it, without warm-up. `history` adds to the priors of the workers. Raises
+        SettingsError where the earlier result does not fit.
         """
         started = time.perf_counter()
         known = gold_codes(votes, gold)
+        earlier = earlier_counts(history, votes)
         before = earlier_run(self, votes, known, resume)
+        _check_history(before, earlier)
         share, each = threads_for(self)
-        chains = [self._chain(votes, known, index, each) for index in range(self.n_chains)]
+        chains = [self.chain(votes, known, index, each, earlier) for index in range(self.n_chains)]
         if before:
             for index, chain in enumerate(chains):
                 chain.set_state({k: v[index] for k, v in before[0].items() if k[:6] == "chain_"})
@@ -102,24 +110,46 @@ class BccGibbs:
             ),
             started=started,
             draws=run.draws,
-            sampler=run.sampler,
+            sampler=run.sampler | _recorded(earlier),
             findings=run.problems,
         )
 
-    def _chain(self, votes: Votes, known: np.ndarray, index: int, n_threads: int) -> _Chain:
+    def chain(
+        self,
+        votes: Votes,
+        known: np.ndarray,
+        index: int,
+        n_threads: int = 1,
+        earlier: Earlier | None = None,
+    ) -> _Chain:
+        """Chain number `index` at its start; `known` are gold codes, -1 where there is none."""
         home = sweeper(votes, known, device=self.device, n_threads=n_threads)
         rng = np.random.default_rng([self.seed, index])
         posterior = clamped(self.start(votes, rng), known)
-        extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal)
+        rows, classes = earlier or earlier_counts(None, votes)
+        extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal) + rows
         sums = home.counts(home.posterior(first_truths(posterior, rng)))
-        return _Chain(home, extra, self.prior_count, sums)
+        return _Chain(home, extra, self.prior_count + classes, sums)
+
+
+def _recorded(earlier: Earlier) -> dict[str, np.ndarray]:
+    """The history as it is kept with a result, so that resuming can tell another one."""
+    return {"history_rows": earlier[0], "history_classes": earlier[1]} if earlier[0].any() else {}
+
+
+def _check_history(before: Any, earlier: Earlier) -> None:
+    names = ("history_rows", "history_classes")
+    now = _recorded(earlier)
+    then = {n: before[0][n] for n in names if n in before[0]} if before else now
+    if now.keys() != then.keys() or any(not np.array_equal(now[n], then[n]) for n in now):
+        raise SettingsError("cannot resume: the history of the workers is another one; fit afresh")
 
 
 @dataclass(eq=False)
 class _Chain:
     home: Any
     extra: np.ndarray
-    prior_count: float
+    prior_count: np.ndarray
     sums: Sums
 
     def sweep(self, streams: Streams, tally: np.ndarray, keep: bool) -> Drawn:

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float
+from scipy.special import xlogy
 
 from crowdlearn.aggregation import Aggregation, OnSweep
 from crowdlearn.aggregators.outcome import by_truth, clamped, conclude, dirichlet_accuracy
 from crowdlearn.aggregators.settings import check_settings
+from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
@@ -46,24 +49,34 @@ class DawidSkene:
         check_settings(self)
 
     def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
+        self,
+        votes: Votes,
+        *,
+        gold: Any = None,
+        on_sweep: OnSweep | None = None,
+        history: WorkerHistory | None = None,
     ) -> Aggregation:
-        """Maximum a posteriori prior and confusions, and the item posteriors they imply."""
+        """Maximum a posteriori prior and confusions, and the item posteriors they imply.
+
+        The counts of a `history` are pseudocounts.
+        """
         started = time.perf_counter()
         known = gold_codes(votes, gold)
         home = sweeper(votes, known, device=self.device, n_threads=self.n_threads)
-        extra = np.full((votes.n_classes, votes.n_classes), float(self.pseudocount))
+        earlier, earlier_classes = earlier_counts(history, votes)
+        extra = float(self.pseudocount) + earlier
         rng = np.random.default_rng(self.seed)
         posterior = home.posterior(clamped(self.start(votes, rng), known))
 
         def step(state: tuple[Sums, Any, Any]) -> tuple[tuple[Sums, Any, Any], float, float]:
-            prior = m_step_prior(state[0])
+            prior = m_step_prior(state[0], earlier_classes)
             table, log_extra = home.normalised(state[0].counts, extra)
+            log_extra += float(xlogy(earlier_classes, prior).sum())
             sums = home.product(prior, table, posterior)
             return (sums, prior, table), sums.bound + log_extra, sums.change
 
         first_state: tuple[Sums, Any, Any] = (home.counts(posterior), None, None)
-        (sums, prior, table), history = sweep_until_still(
+        (sums, prior, table), course = sweep_until_still(
             step,
             first_state,
             max_sweeps=self.max_sweeps,
@@ -82,12 +95,15 @@ class DawidSkene:
             worker_accuracy=dirichlet_accuracy(
                 sums.counts.reshape(shape) + extra + 1 / votes.n_classes, prior
             ),
-            history=history,
+            history=course,
             predictor=ProductPredictor(prior, table.reshape(shape), np.arange(votes.n_classes)),
             started=started,
         )
 
 
-def m_step_prior(sums: Sums) -> np.ndarray:
-    """Class prior: the mean of the item posteriors (eq. 2.4)."""
-    return sums.totals / sums.totals.sum()
+def m_step_prior(
+    sums: Sums, earlier: float | Float[np.ndarray, " class"] = 0.0
+) -> Float[np.ndarray, " class"]:
+    """Class prior: the mean of the item posteriors (eq. 2.4), `earlier` items counted in."""
+    totals = sums.totals + earlier
+    return totals / totals.sum()

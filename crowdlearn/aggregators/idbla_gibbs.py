@@ -68,11 +68,15 @@ class IdblaGibbs:
         resume: Aggregation | None = None,
     ) -> Aggregation:
         """Posterior means, intervals and draws; `resume` as in `BccGibbs.fit`."""
+        return fit_gibbs(self, votes, gold, on_sweep, resume)
+
+    def chain(self, votes: Votes, known: np.ndarray, index: int, n_threads: int = 1) -> _Chain:
+        """Chain number `index` at its start; `known` are gold codes, -1 where there is none."""
 
         def guess(guessed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             return rng.dirichlet(guessed + self.guess_count)
 
-        return fit_gibbs(self, votes, gold, guess, on_sweep, resume)
+        return _first_chain(self, votes, known, guess, index, n_threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,18 +111,21 @@ class FixedIdblaGibbs:
         resume: Aggregation | None = None,
     ) -> Aggregation:
         """Posterior means, intervals and draws; `resume` as in `BccGibbs.fit`."""
+        return fit_gibbs(self, votes, gold, on_sweep, resume)
+
+    def chain(self, votes: Votes, known: np.ndarray, index: int, n_threads: int = 1) -> _Chain:
+        """Chain number `index` at its start; `known` are gold codes, -1 where there is none."""
 
         def guess(guessed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             return np.full(len(guessed), 1 / len(guessed))
 
-        return fit_gibbs(self, votes, gold, guess, on_sweep, resume)
+        return _first_chain(self, votes, known, guess, index, n_threads)
 
 
 def fit_gibbs(
     method: Any,
     votes: Votes,
     gold: Any,
-    guess: GuessDraw,
     on_sweep: OnSweep | None,
     resume: Aggregation | None,
 ) -> Aggregation:
@@ -127,7 +134,7 @@ def fit_gibbs(
     known = gold_codes(votes, gold)
     before = earlier_run(method, votes, known, resume)
     share, each = threads_for(method)
-    chains = [_first_chain(method, votes, known, guess, i, each) for i in range(method.n_chains)]
+    chains = [method.chain(votes, known, i, each) for i in range(method.n_chains)]
     if before:
         for index, chain in enumerate(chains):
             chain.set_state({k: v[index] for k, v in before[0].items() if k[:6] == "chain_"})

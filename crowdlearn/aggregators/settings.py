@@ -17,8 +17,17 @@ LEAST = {
     "n_warmup": 0,
     "n_draws": 1,
     "n_restarts": 1,
+    "n_resamples": 1,
+    "n_folds": 1,
+    "unseen": 0,
     "n_subtypes": 1,
+    "n_communities": 1,
     "pseudocount": 0,
+    "n_steps": 1,
+    "batch_items": 0,
+    "max_tree_depth": 1,
+    "n_rounds": 1,
+    "strength": 0,
 }
 """The least value of a setting, wherever a method has it."""
 
@@ -30,8 +39,29 @@ POSITIVE = {
     "hard",
     "guess_count",
     "subtype_count",
+    "honest",
+    "spam",
+    "worker_penalty",
+    "margin",
+    "weight_variance",
+    "confusion_count",
+    "item_penalty",
+    "community_count",
+    "concentration",
+    "spread",
+    "middle_spread",
+    "gap_spread",
+    "bias_spread",
+    "slope_spread",
+    "noise_spread",
+    "sharpness_spread",
+    "ability_spread",
+    "easiness_spread",
 }
-"""Parameters of Dirichlet and Beta priors."""
+"""Parameters of priors: Dirichlet and Beta counts, and standard deviations."""
+
+BETWEEN_0_AND_1 = {"lapse", "reliability", "target_accept"}
+"""Probabilities that may be neither 0 nor 1."""
 
 
 def check_settings(method: Any) -> None:
@@ -48,13 +78,23 @@ def _check_number(name: str, value: Any, whole: bool) -> None:
         raise SettingsError(f"{name} must be {kind}, not {value!r}")
     if not math.isfinite(value):
         raise SettingsError(f"{name} must be finite, not {value!r}")
+    if name == "learning_rate" and value <= 0:
+        raise SettingsError(f"{name} must be positive, not {value!r}")
     if name in POSITIVE and value <= 0:
         raise SettingsError(f"{name} must be positive, not {value!r}: the prior would be improper")
+    if name in BETWEEN_0_AND_1 and not 0 < value < 1:
+        raise SettingsError(f"{name} must be between 0 and 1, not {value!r}")
     if name in LEAST and value < LEAST[name]:
         raise SettingsError(f"{name} must be at least {LEAST[name]}, not {value!r}")
 
 
 def settings_of(method: Any) -> dict[str, Any]:
-    """Settings as plain JSON values; a function becomes its name."""
+    """Settings as plain JSON values; a function becomes its name, a tuple a list."""
     values = {f.name: getattr(method, f.name) for f in fields(method)}
-    return {name: v.__name__ if callable(v) else v for name, v in values.items()}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return value.__name__ if callable(value) else value

@@ -13,14 +13,18 @@ from crowdlearn.cli.options import (
     ClassesOption,
     ColumnsOption,
     DeviceOption,
+    DiscountOption,
     DropOption,
     GoldOption,
+    HistoryOption,
+    InferenceOption,
     JsonOption,
     MethodOption,
     QuietOption,
     ResumeOption,
     SeedOption,
     SetOption,
+    StoryOption,
     SweepsOption,
     ToleranceOption,
     TruthOption,
@@ -45,6 +49,8 @@ OutOption = Annotated[
 def aggregate(
     votes: VotesArgument,
     method: MethodOption = None,
+    story: StoryOption = None,
+    inference: InferenceOption = None,
     truth: TruthOption = None,
     gold: GoldOption = None,
     out: OutOption = None,
@@ -57,6 +63,8 @@ def aggregate(
     device: DeviceOption = None,
     drop_missing: DropOption = False,
     resume: ResumeOption = None,
+    history: HistoryOption = None,
+    discount: DiscountOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -67,12 +75,14 @@ def aggregate(
     result so far (exit code 130); a second Ctrl-C leaves at once.
     """
     flags = {"seed": seed, "max_sweeps": max_sweeps, "tolerance": tolerance, "device": device}
+    flags |= {"story": story, "inference": inference}
     chosen = make_method(method, flags, settings)
     read_in = read(votes, columns, classes, drop_missing)
     known, given = read_known(truth, read_in), read_known(gold, read_in)
     fit, interrupted = fit_or_stop(
-        chosen, read_in, gold=given, resume=resume, progress=watched(json, quiet)
-    )
+        chosen, read_in, gold=given, resume=resume, history=history, discount=discount,
+        progress=watched(json, quiet),
+    )  # fmt: skip
     present(fit, known, out=out, title=title_of(votes), json=json, quiet=quiet)
     if interrupted:
         kept = f"written to {out}" if out else "shown"

@@ -10,9 +10,11 @@ import typer
 from crowdlearn import __version__
 from crowdlearn.cli.aggregate import aggregate, demo
 from crowdlearn.cli.compare import compare
+from crowdlearn.cli.criticise import criticise
 from crowdlearn.cli.exits import INTERRUPTED, Commands
 from crowdlearn.cli.look import agreement, explain, workers
 from crowdlearn.cli.sets import datasets
+from crowdlearn.cli.twins import twins
 from crowdlearn.cli.worlds import simulate
 
 app = typer.Typer(
@@ -42,7 +44,7 @@ def crowdlearn(
     """True labels from imperfect sources: aggregate crowd votes, with uncertainty."""
 
 
-for command in (demo, aggregate, compare, workers, agreement, explain, simulate):
+for command in (demo, aggregate, compare, workers, agreement, explain, twins, criticise, simulate):
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 

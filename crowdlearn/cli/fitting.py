@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crowdlearn.cli.exits import first_interrupt
 from crowdlearn.cli.options import classes_of, columns_of, make_method, source_of
-from crowdlearn.errors import SettingsError
+from crowdlearn.errors import SettingsError, VotesWarning
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -48,14 +49,20 @@ def fit_or_stop(
     *,
     gold: Any = None,
     resume: str | None = None,
+    history: list[str] | None = None,
+    discount: float | None = None,
     progress: bool = False,
 ) -> tuple[Aggregation, bool]:
     """Fit; whether Ctrl-C was pressed meanwhile, after which the fit holds the state so far.
 
-    `resume` names the folder of an earlier result to go on from. Raises SettingsError where the
-    method is no sampler.
+    `resume` names the folder of an earlier result to go on from, `history` folders of results that
+    tell of the workers. Raises SettingsError where the method is no sampler, or has no use for a
+    history.
     """
-    earlier = {} if resume is None else {"resume": _earlier(method, resume)}
+    _warn_of_unread_opinions(method, votes)
+    earlier: dict[str, Any] = {} if resume is None else {"resume": _earlier(method, resume)}
+    if history or discount is not None:
+        earlier["history"] = _history(method, history or [], discount)
     with first_interrupt() as asked, _bar(progress) as show:
 
         def on_sweep(sweep: Sweep) -> bool:
@@ -72,6 +79,36 @@ def _earlier(method: Any, folder: str) -> Aggregation:
     if "resume" not in inspect.signature(method.fit).parameters:
         raise SettingsError(f"--resume: {method.name} draws nothing that could be added to")
     return load_aggregation(folder)
+
+
+def _history(method: Any, folders: list[str], discount: float | None) -> Any:
+    """What earlier results say of the workers, each vote counting `discount` votes."""
+    from crowdlearn.aggregators.worker_history import WorkerHistory
+    from crowdlearn.io import load_aggregation
+
+    if not folders:
+        raise SettingsError("--discount: there is no --history that it could discount")
+    if "history" not in inspect.signature(method.fit).parameters:
+        raise SettingsError(
+            f"--history: {method.name} has no prior of its workers; bcc, bcc-gibbs and dawid-skene "
+            "have"
+        )
+    share = 1.0 if discount is None else discount
+    fits = [load_aggregation(folder) for folder in folders]
+    return WorkerHistory.joined([WorkerHistory.from_fit(fit, discount=share) for fit in fits])
+
+
+def _warn_of_unread_opinions(method: Any, votes: Votes) -> None:
+    """Say that a method reads of soft votes only the most probable class."""
+    from crowdlearn.soft_votes import SoftVotes
+
+    if isinstance(votes, SoftVotes) and not getattr(method, "reads_opinions", False):
+        warnings.warn(
+            f"{method.name} reads only the most probable class of each vote: --method soft reads "
+            "the probabilities",
+            VotesWarning,
+            stacklevel=2,
+        )
 
 
 def fit_or_load(

@@ -54,6 +54,30 @@ ResumeOption = Annotated[
     str | None,
     typer.Option(help="Folder of an earlier result of the same sampler, to add draws to."),
 ]
+HistoryOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of an earlier result, whose votes are a prior for its workers; repeatable.",
+    ),
+]
+DiscountOption = Annotated[
+    float | None,
+    typer.Option(help="How many votes a vote of --history counts, 0 to 1.", show_default="1"),
+]
+StoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The generative story of the method bayes: a name, or module:function of your own.",
+        show_default=False,
+    ),
+]
+InferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How bayes inverts the story: nuts, svi, svi-pyro, gibbs or cavi.", show_default=False
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
@@ -113,6 +137,8 @@ def make_method(name: str | None, flags: Mapping[str, Any], pairs: Iterable[str]
     """
     from crowdlearn.aggregators import AGGREGATORS, aggregator
 
+    if flags.get("story") or flags.get("inference"):
+        name = name or "bayes"
     name = name or DEFAULT_METHOD
     if name not in AGGREGATORS:
         return aggregator(name)  # says which there are
@@ -122,6 +148,8 @@ def make_method(name: str | None, flags: Mapping[str, Any], pairs: Iterable[str]
         del chosen["device"]
     texts = dict(_pair(pair, "--set", "pseudocount=0.1") for pair in pairs or ())
     texts = {key.replace("-", "_"): value for key, value in texts.items()}
+    if name == "bayes":
+        chosen, texts = for_bayes(chosen, texts, kinds)
     for key in [*chosen, *texts]:
         if key not in kinds:
             raise SettingsError(
@@ -129,6 +157,35 @@ def make_method(name: str | None, flags: Mapping[str, Any], pairs: Iterable[str]
             )
     chosen |= {key: typed(key, value, kinds[key]) for key, value in texts.items()}
     return aggregator(name, **chosen)
+
+
+def for_bayes(
+    chosen: dict[str, Any], texts: dict[str, str], kinds: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings of `Bayes`, and the texts that are left: others are the engine's or the story's.
+
+    `n_draws=200` is a setting of the engine where that has one, else a hyperparameter.
+    """
+    from crowdlearn.aggregators.engines import engine_of
+
+    engine = engine_of(chosen.get("inference", "nuts"))
+    of_engine = {field.name: str(field.type) for field in fields(engine)}
+    texts |= {k: str(chosen.pop(k)) for k in ("max_sweeps", "tolerance") if k in chosen}
+    inference = {k: typed(k, v, of_engine[k]) for k, v in texts.items() if k in of_engine}
+    left = {k: v for k, v in texts.items() if k in kinds and k not in of_engine}
+    parameters = {
+        k: _number(k, v) for k, v in texts.items() if k not in of_engine and k not in kinds
+    }
+    engine_settings = {"name": engine.name, **inference}
+    return chosen | {"inference": engine_settings, "parameters": parameters or None}, left
+
+
+def _number(name: str, text: str) -> int | float:
+    """A hyperparameter: a whole number where it is written as one."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(typed(name, text, "float"))
 
 
 def typed(name: str, text: str, kind: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int32, Int64
 
 from crowdlearn.errors import SettingsError, VotesError
 from crowdlearn.votes import Votes
@@ -123,7 +123,8 @@ def cohen_kappas(votes: Votes, *, min_common: int = 10, max_pairs: int = 1000) -
         raise ImportError(
             "Cohen's kappa needs scikit-learn: pip install 'crowdlearn[agreement]'"
         ) from error
-    pair, label_a, label_b, offsets = _worker_pairs(votes, min_common)
+    pairs = common_items(votes, min_common)
+    label_a, label_b, offsets = pairs.label_a, pairs.label_b, pairs.offsets
     sizes = np.diff(offsets)
     ranked = np.argsort(-sizes, kind="stable")[:max_pairs]
     kappas, equal = [], []
@@ -132,7 +133,7 @@ def cohen_kappas(votes: Votes, *, min_common: int = 10, max_pairs: int = 1000) -
         equal.append(float((a == b).mean()))
         constant = (a == a[0]).all() and (b == a[0]).all()
         kappas.append(float("nan") if constant else float(cohen_kappa_score(a, b)))
-    worker_a, worker_b = np.divmod(pair[ranked], votes.n_workers)
+    worker_a, worker_b = np.divmod(pairs.pair[ranked], votes.n_workers)
     return pa.table(
         {
             "worker_a": votes.workers.take(pa.array(worker_a)),
@@ -256,10 +257,28 @@ def _distances(
     return np.broadcast_to(squared, (n_resamples, n_classes, n_classes))
 
 
-def _worker_pairs(
-    votes: Votes, min_common: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of workers, a x n_workers + b; labels of a and of b on their common items; offsets."""
+@dataclass(frozen=True, eq=False)
+class CommonItems:
+    """Pairs of workers with their items in common, pair by pair; see `common_items`."""
+
+    pair: Int64[np.ndarray, " pair"]  # a x n_workers + b, a < b
+    offsets: Int64[np.ndarray, " offset"]  # where each pair's items begin
+    item: Int64[np.ndarray, " common"]
+    label_a: Int32[np.ndarray, " common"]
+    label_b: Int32[np.ndarray, " common"]
+
+    @property
+    def pair_of(self) -> Int64[np.ndarray, " common"]:
+        """The pair that each common item belongs to."""
+        return np.repeat(self.pair, np.diff(self.offsets))
+
+
+def common_items(votes: Votes, min_common: int) -> CommonItems:
+    """The pairs of workers with at least `min_common` items in common.
+
+    Of repeated votes of a worker on an item the first counts. Raises VotesError where more than 2e8
+    pairs of votes would have to be held, SettingsError for `min_common` below 1.
+    """
     item, worker, label = _first_votes(votes, min_common)
     sizes = np.bincount(item, minlength=votes.n_items)
     n_pairs = int((sizes * (sizes - 1) // 2).sum())
@@ -282,7 +301,13 @@ def _worker_pairs(
     common = np.repeat(n_common >= min_common, n_common)
     first, second = first[order][common], second[order][common]
     offsets = np.concatenate([[0], np.cumsum(n_common[n_common >= min_common])])
-    return pair[n_common >= min_common], label[first], label[second], offsets
+    return CommonItems(
+        pair=pair[n_common >= min_common],
+        offsets=offsets.astype(np.int64),
+        item=item[first],
+        label_a=label[first],
+        label_b=label[second],
+    )
 
 
 def _first_votes(votes: Votes, min_common: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -136,7 +136,8 @@ def run_chains(
     done = int(before[0]["n_sweeps"]) if before else 0
     n_warmup = 0 if before else n_warmup
     earlier = before[1].prior.shape[1] if before else 0
-    tracked = before[1].tracked if before else _tracked(votes, len(chains) * (earlier + n_draws))
+    n_kept = len(chains) * (earlier + n_draws)
+    tracked = before[1].tracked if before else tracked_workers(votes, n_kept)
     recorders = [_Recorder.of(votes, tracked, n_draws) for _ in chains]
     large = votes.n_votes * votes.n_classes >= THREADED_WORK
     pool = Pool(n_threads if large else 1)
@@ -144,7 +145,7 @@ def run_chains(
     stopped = False
 
     def one(index: int, number: int, keep: bool) -> float:
-        streams = _streams(seed, index, done + number)
+        streams = sweep_streams(seed, index, done + number)
         drawn = chains[index].sweep(streams, recorders[index].kept.tally, keep)
         if keep:
             recorders[index].record(drawn)
@@ -220,11 +221,12 @@ def _stacked(recorders: Sequence[_Recorder], tracked: Int[np.ndarray, " tracked"
     )
 
 
-def _streams(seed: int, chain: int, sweep: int) -> Streams:
+def sweep_streams(seed: int, chain: int, sweep: int) -> Streams:
+    """The generators of one sweep of one chain."""
     return lambda purpose: np.random.default_rng([seed, chain, sweep, purpose])
 
 
-def _tracked(votes: Votes, n_draws: int) -> Int[np.ndarray, " tracked"]:
+def tracked_workers(votes: Votes, n_draws: int) -> Int[np.ndarray, " tracked"]:
     """The workers whose diagonals are kept: all, or the busiest that fit."""
     most = max(DRAW_ENTRIES // max(n_draws * votes.n_classes, 1), 1)
     if votes.n_workers <= most:

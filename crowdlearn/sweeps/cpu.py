@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int32
 
-from crowdlearn.sweeps import Sums, kernels, tables
+from crowdlearn.sweeps import Sums, kernels, soft_kernels, tables
 from crowdlearn.sweeps.pool import Pool, split
 from crowdlearn.votes import Votes
 
@@ -81,6 +81,26 @@ class CpuSweeper:
             lambda start, stop, counts, totals, _: kernel(
                 start, stop, *self._votes(), self._prior(prior), table,
                 self.state_class, self.gold, posterior, counts, totals,
+            )
+        )  # fmt: skip
+
+    def soft(
+        self,
+        prior: Float[np.ndarray, " state"],
+        table: Float[np.ndarray, " cell"],
+        opinion: Float[np.ndarray, "vote label"],
+        posterior: Float[np.ndarray, "item state"],
+        meant: Float[np.ndarray, "vote label"],
+    ) -> Sums:
+        """`product` where a vote is a distribution over labels; states are the classes.
+
+        A vote's factor is the mean of its table entries under `opinion`. Overwrites `posterior` and
+        `meant`, each vote's posterior over labels, by which it is counted.
+        """
+        return self._sweep(
+            lambda start, stop, counts, totals, _: soft_kernels.soft(
+                start, stop, self.votes.item_offsets, self.votes.worker, opinion,
+                self._prior(prior), table, self.gold, posterior, meant, counts, totals,
             )
         )  # fmt: skip
 

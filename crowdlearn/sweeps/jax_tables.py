@@ -15,12 +15,12 @@ from crowdlearn.sweeps.kernels import TINY
 
 @partial(jax.jit, static_argnames="dtype")
 def normalised(
-    counts: Float[Array, " entry"], extra: Float[Array, "label state"], *, dtype: np.dtype
+    counts: Float[Array, " entry"], extra: Float[Array, "*worker label state"], *, dtype: np.dtype
 ) -> tuple[Float[Array, " entry"], Float[Array, ""]]:
     """See `tables.normalised`."""
-    cube = counts.reshape(-1, *extra.shape) + extra
+    cube = counts.reshape(-1, *extra.shape[-2:]) + extra
     total = cube.sum(axis=1, keepdims=True)
-    table = jnp.maximum(jnp.where(total > 0, cube / total, 1 / len(extra)), TINY)
+    table = jnp.maximum(jnp.where(total > 0, cube / total, 1 / extra.shape[-2]), TINY)
     log_extra = jnp.where(extra > 0, extra * jnp.log(table), 0.0).sum()
     return table.ravel().astype(dtype), log_extra
 
@@ -28,17 +28,17 @@ def normalised(
 @partial(jax.jit, static_argnames=("dtype", "logs"))
 def expected(
     counts: Float[Array, " entry"],
-    extra: Float[Array, "label state"],
+    extra: Float[Array, "*worker label state"],
     *,
     dtype: np.dtype,
     logs: bool,
 ) -> tuple[Float[Array, " entry"], Float[Array, ""]]:
     """See `tables.expected`."""
-    cube = counts.reshape(-1, *extra.shape)
+    cube = counts.reshape(-1, *extra.shape[-2:])
     after = cube + extra
     total = after.sum(axis=1, keepdims=True)
     table = digamma(after) - digamma(total)
-    divergence = (gammaln(total) - gammaln(extra.sum(axis=0))).sum()
+    divergence = (gammaln(total) - gammaln(extra.sum(axis=-2, keepdims=True))).sum()
     divergence += (gammaln(extra) - gammaln(after) + cube * table).sum()
     table = table if logs else jnp.maximum(jnp.exp(table), TINY)
     return table.ravel().astype(dtype), divergence

@@ -2,7 +2,8 @@
 
 Counts and tables are flat (worker, label, state); a row of a confusion matrix, one worker in one
 state, sums over labels to one. `extra` (label, state) is what a story adds to every worker's
-counts: a pseudocount, or the parameters of its Dirichlet prior.
+counts: a pseudocount, or the parameters of its Dirichlet prior. Where workers have a prior each, it
+is (worker, label, state).
 """
 
 from __future__ import annotations
@@ -57,17 +58,18 @@ def _normalised(start, stop, n_labels, n_states, counts, extra, table):
     log_extra = 0.0
     for w in range(start, stop):
         at = w * n_labels * n_states
+        own = w if len(extra) > 1 else 0
         for s in range(n_states):
             total = 0.0
             for c in range(n_labels):
-                total += counts[at + c * n_states + s] + extra[c, s]
+                total += counts[at + c * n_states + s] + extra[own, c, s]
             for c in range(n_labels):
                 cell = at + c * n_states + s
-                p = (counts[cell] + extra[c, s]) / total if total > 0.0 else 1.0 / n_labels
+                p = (counts[cell] + extra[own, c, s]) / total if total > 0.0 else 1.0 / n_labels
                 p = max(p, TINY)
                 table[cell] = p
-                if extra[c, s] > 0.0:
-                    log_extra += extra[c, s] * math.log(p)
+                if extra[own, c, s] > 0.0:
+                    log_extra += extra[own, c, s] * math.log(p)
     return log_extra
 
 
@@ -77,18 +79,19 @@ def _expected(start, stop, n_labels, n_states, counts, extra, lgamma_extra, logs
     divergence = 0.0
     for w in range(start, stop):
         at = w * n_labels * n_states
+        own = w if len(extra) > 1 else 0
         for s in range(n_states):
             total = 0.0
             before = 0.0
             for c in range(n_labels):
-                total += counts[at + c * n_states + s] + extra[c, s]
-                before += extra[c, s]
+                total += counts[at + c * n_states + s] + extra[own, c, s]
+                before += extra[own, c, s]
             psi_total, lgamma_total = digamma_and_lgamma(total)
             divergence += lgamma_total - math.lgamma(before)
             for c in range(n_labels):
                 cell = at + c * n_states + s
-                psi, lgamma = digamma_and_lgamma(counts[cell] + extra[c, s])
-                divergence += lgamma_extra[c, s] - lgamma + counts[cell] * (psi - psi_total)
+                psi, lgamma = digamma_and_lgamma(counts[cell] + extra[own, c, s])
+                divergence += lgamma_extra[own, c, s] - lgamma + counts[cell] * (psi - psi_total)
                 table[cell] = psi - psi_total if logs else max(math.exp(psi - psi_total), TINY)
     return divergence
 
@@ -115,7 +118,7 @@ def _beta_expectations(start, stop, seen, offsets, a, b, logs, sees, misses):
 
 def normalised(
     counts: Float[np.ndarray, " cell"],
-    extra: Float[np.ndarray, "label state"],
+    extra: Float[np.ndarray, "*worker label state"],
     dtype: Any,
     pool: Pool,
 ) -> tuple[Float[np.ndarray, " cell"], float]:
@@ -124,16 +127,17 @@ def normalised(
     A row without counts and extra is uniform; no cell is below 1e-30.
     """
     table = np.empty(len(counts), dtype)
-    tasks = _tasks(len(counts), extra)
+    cube = extra.reshape(-1, *extra.shape[-2:])
     parts = pool.run(
-        lambda start, stop: _normalised(start, stop, *extra.shape, counts, extra, table), tasks
+        lambda start, stop: _normalised(start, stop, *cube.shape[1:], counts, cube, table),
+        _tasks(len(counts), extra),
     )
     return table, math.fsum(parts)
 
 
 def expected(
     counts: Float[np.ndarray, " cell"],
-    extra: Float[np.ndarray, "label state"],
+    extra: Float[np.ndarray, "*worker label state"],
     dtype: Any,
     pool: Pool,
     logs: bool = False,
@@ -144,9 +148,12 @@ def expected(
     KL(Dirichlet(extra + counts) || Dirichlet(extra)) summed over rows, in nats.
     """
     table = np.empty(len(counts), dtype)
-    known = gammaln(extra)
+    cube = extra.reshape(-1, *extra.shape[-2:])
+    known = gammaln(cube)
     parts = pool.run(
-        lambda start, stop: _expected(start, stop, *extra.shape, counts, extra, known, logs, table),
+        lambda start, stop: _expected(
+            start, stop, *cube.shape[1:], counts, cube, known, logs, table
+        ),
         _tasks(len(counts), extra),
     )
     return table, math.fsum(parts)
@@ -175,21 +182,23 @@ def beta_expectations(
 
 def drawn(
     counts: Float[np.ndarray, " cell"],
-    extra: Float[np.ndarray, "label state"],
+    extra: Float[np.ndarray, "*worker label state"],
     dtype: Any,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, " cell"]:
     """One draw of every row from Dirichlet(extra + counts), flat like the counts."""
-    gammas = rng.standard_gamma((counts.reshape(-1, *extra.shape) + extra).ravel())
-    cube = gammas.reshape(-1, *extra.shape)
+    shape = extra.shape[-2:]
+    gammas = rng.standard_gamma((counts.reshape(-1, *shape) + extra).ravel())
+    cube = gammas.reshape(-1, *shape)
     totals = cube.sum(axis=1, keepdims=True)
     if not totals.all():  # all gammas of a row underflowed: tiny parameters put it on one label
         worker, state = np.nonzero(totals[:, 0] == 0)
-        cube[worker, rng.integers(extra.shape[0], size=len(worker)), state] = 1
+        cube[worker, rng.integers(shape[0], size=len(worker)), state] = 1
         totals = cube.sum(axis=1, keepdims=True)
     cube /= totals
     return np.maximum(gammas, TINY, out=gammas).astype(dtype, copy=False)
 
 
 def _tasks(n_cells: int, extra: np.ndarray) -> list[tuple[int, int]]:
-    return split(n_cells // extra.size, n_cells // CELLS_A_TASK + 1)
+    n_labels, n_states = extra.shape[-2:]
+    return split(n_cells // (n_labels * n_states), n_cells // CELLS_A_TASK + 1)

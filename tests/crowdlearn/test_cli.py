@@ -487,7 +487,8 @@ def test_demo_prints_a_table_and_writes_a_report(tmp_path):
 def test_help_is_the_docstring():
     commands = get_command(app).commands
     assert set(commands) == {
-        "demo", "aggregate", "compare", "workers", "agreement", "explain", "simulate", "datasets",
+        "demo", "aggregate", "compare", "workers", "agreement", "explain", "criticise", "twins",
+        "simulate", "datasets",
     }  # fmt: skip
     for name, command in commands.items():
         assert command.help, name

@@ -16,20 +16,60 @@ from crowdlearn.aggregators import AGGREGATORS, aggregator
 from crowdlearn.errors import ConvergenceWarning, SettingsError, VotesError
 from crowdlearn.votes import Votes
 
-QUICK = {"n_chains": 2, "n_warmup": 5, "n_draws": 20, "n_restarts": 2, "n_subtypes": 3}
+QUICK = {
+    "n_chains": 2,
+    "n_warmup": 5,
+    "n_draws": 20,
+    "n_restarts": 2,
+    "n_subtypes": 3,
+    "n_resamples": 4,
+    "n_folds": 1,
+}
 """Short runs: what is promised holds for any length."""
+
+QUICK_OF: dict[str, dict[str, Any]] = {
+    "bayes": {
+        "story": "bcc",
+        "inference": {"name": "nuts", "n_chains": 2, "n_warmup": 20, "n_draws": 20},
+    }
+}
+"""Further short runs, for one method alone."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::crowdlearn.errors.ConvergenceWarning")
 every_method = pytest.mark.parametrize("name", AGGREGATORS)
 deterministic = pytest.mark.parametrize("name", [n for n, m in AGGREGATORS.items() if not m.random])
+SAMPLED = {
+    n
+    for n, m in AGGREGATORS.items()
+    if {"n_draws", "inference"} & {field.name for field in fields(m)}
+}
+"""Nothing rises there, and a fit is not one point."""
+
+UNBOUNDED = ("majority", "wawa", "calibrated", "auto", "kos", "m-msr", "max-margin")
+"""No quantity that rises from sweep to sweep."""
+
 variational = pytest.mark.parametrize(
-    "name", [n for n in AGGREGATORS if n not in ("majority", "wawa") and "gibbs" not in n]
+    "name", [n for n in AGGREGATORS if n not in UNBOUNDED and n not in SAMPLED]
 )
+
+
+@pytest.fixture
+def world(
+    request: pytest.FixtureRequest, world: tuple[Votes, np.ndarray]
+) -> tuple[Votes, np.ndarray]:
+    """The shared world; its last two classes are one for a method that knows only two."""
+    votes, truth = world
+    if getattr(AGGREGATORS[request.node.callspec.params["name"]], "n_classes", 3) == 3:
+        return world
+    label = np.minimum(votes.label, 1)
+    merged = Votes.from_codes(votes.item, votes.worker, label, items=120, workers=12, classes=2)
+    return merged, np.minimum(truth, 1)
 
 
 def make(name: str, **settings: Any) -> Any:
     has = {field.name for field in fields(AGGREGATORS[name])}
-    return aggregator(name, **{k: v for k, v in QUICK.items() if k in has} | settings)
+    quick = {k: v for k, v in QUICK.items() if k in has} | QUICK_OF.get(name, {})
+    return aggregator(name, **quick | settings)
 
 
 def long(name: str) -> Any:
@@ -97,6 +137,8 @@ def test_names_of_items_workers_and_classes_do_not_matter(
     votes, _ = world
     rng = np.random.default_rng(1)
     items, workers, classes = rng.permutation(120), rng.permutation(12), rng.permutation(3)
+    if getattr(AGGREGATORS[name], "ordered", False):  # the order of the classes is part of the data
+        classes = np.arange(3)
     renamed = Votes.from_codes(
         items[votes.item], workers[votes.worker], classes[votes.label],
         items=120, workers=12, classes=3,
@@ -109,11 +151,12 @@ def test_names_of_items_workers_and_classes_do_not_matter(
 @every_method
 def test_gold_answers_clamp_items(name: str, world: tuple[Votes, np.ndarray]) -> None:
     votes, truth = world
-    gold = {"0": "2", "1": "0", "2": "1"}
+    last = votes.n_classes - 1
+    gold = {"0": str(last), "1": "0", "2": "1"}
     fit = make(name).fit(votes, gold=gold)
-    assert_allclose(fit.posterior[:3], np.eye(3)[[2, 0, 1]], atol=1e-12)
-    assert_array_equal(fit.labels[:3], [2, 0, 1])
-    assert_array_equal(fit.gold[:4], [2, 0, 1, -1])
+    assert_allclose(fit.posterior[:3], np.eye(last + 1)[[last, 0, 1]], atol=1e-12)
+    assert_array_equal(fit.labels[:3], [last, 0, 1])
+    assert_array_equal(fit.gold[:4], [last, 0, 1, -1])
     assert fit.explain("0").gold
 
 
@@ -127,7 +170,8 @@ def test_gold_answers_teach_about_the_workers(name: str) -> None:
     gold = np.where(np.arange(30) < 20, np.arange(30) % 2, -1)
     fit = make(name).fit(votes, gold=gold)
     assert_array_equal(fit.labels, np.arange(30) % 2)
-    assert fit.worker_accuracy.mean[0] > 0.8 > 0.4 > fit.worker_accuracy.mean[1]
+    least = 0.52 if name == "mace" else 0.4  # nobody is worse than a guess in the story of MACE
+    assert fit.worker_accuracy.mean[0] > 0.8 > least > fit.worker_accuracy.mean[1]
 
 
 @every_method
@@ -152,13 +196,20 @@ def test_the_bound_never_falls_with_gold_and_hard_votes(name: str, tiny: Votes) 
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in AGGREGATORS if "gibbs" not in n and "factorised" not in n]
+    "name",
+    [
+        n
+        for n in AGGREGATORS
+        if n not in SAMPLED and "factorised" not in n and n not in ("kos", "max-margin")
+    ],
 )
 def test_training_items_are_read_as_they_were_fitted(
     name: str, world: tuple[Votes, np.ndarray]
 ) -> None:
     votes, _ = world
-    fit = make(name, **{"tolerance": 1e-8} if "idbla" in name else {}).fit(votes)
+    fit = make(name, **{"tolerance": 1e-8} if "idbla" in name or "minimax" in name else {}).fit(
+        votes
+    )
     assert_allclose(fit.predict_proba(votes), fit.posterior, atol=1e-6)
 
 
@@ -167,15 +218,16 @@ def test_new_items_are_read_and_strangers_left_out(
     name: str, world: tuple[Votes, np.ndarray]
 ) -> None:
     fit = make(name).fit(world[0])
+    other = "2" if world[0].n_classes == 3 else "0"
     new = Votes.from_codes(
         np.array([0, 0, 0, 1]), np.array([0, 1, 2, 3]), np.array([1, 1, 0, 0]),
-        items=["x", "y"], workers=["3", "5", "stranger", "7"], classes=["2", "1"],
+        items=["x", "y"], workers=["3", "5", "stranger", "7"], classes=[other, "1"],
     )  # fmt: skip
     with pytest.warns(UserWarning, match="1 of 4 votes left out.* 1 workers"):
         read = fit.predict_proba(new)
-    assert read.shape == (2, 3)
+    assert read.shape == (2, world[0].n_classes)
     assert_allclose(read.sum(axis=1), 1)
-    assert read[0].argmax() == 1 and read[1].argmax() == 2
+    assert read[0].argmax() == 1 and read[1].argmax() == int(other)
 
 
 @every_method
@@ -206,7 +258,9 @@ def test_a_fit_can_be_watched_and_stopped(name: str, world: tuple[Votes, np.ndar
     assert_allclose(fit.posterior.sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("name", [n for n in AGGREGATORS if n not in ("majority", "wawa")])
+@pytest.mark.parametrize(
+    "name", [n for n, m in AGGREGATORS.items() if "n_threads" in (f.name for f in fields(m))]
+)
 def test_the_number_of_threads_does_not_matter(
     name: str, world: tuple[Votes, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +294,9 @@ def test_settings_cannot_be_changed(name: str) -> None:
         aggregator(name).seed = 3
 
 
-@pytest.mark.parametrize("name", [n for n, m in AGGREGATORS.items() if m.random])
+@pytest.mark.parametrize(
+    "name", [n for n, m in AGGREGATORS.items() if m.random and n != "mace"]
+)  # its first restart draws nothing, and may be the best
 def test_the_seed_decides_the_draws(name: str, world: tuple[Votes, np.ndarray]) -> None:
     zero, one = (make(name, seed=seed).fit(world[0]) for seed in (0, 1))
     assert not np.array_equal(zero.posterior, one.posterior)

@@ -164,3 +164,36 @@ def test_draws_repeat_with_their_generator_and_are_never_zero():
     one, two = (tables.drawn(counts, extra, np.float32, np.random.default_rng(2)) for _ in range(2))
     assert_array_equal(one, two)
     assert one.dtype == np.float32 and (one >= np.float32(TINY)).all()
+
+
+def test_workers_with_a_prior_each_are_workers_one_by_one():
+    """A prior of shape (worker, label, state) is every worker's own call with its own prior."""
+    rng = np.random.default_rng(5)
+    counts, extra = some_counts(), rng.gamma(1.0, 2.0, (7, *EXTRA.shape))
+    rows = counts.reshape(7, -1)
+    for make in (tables.normalised, tables.expected):
+        whole, total = make(counts, extra, np.float64, ONE)
+        parts = [make(row, own, np.float64, ONE) for row, own in zip(rows, extra, strict=True)]
+        assert_allclose(whole, np.concatenate([part for part, _ in parts]), rtol=1e-12)
+        assert_allclose(total, sum(number for _, number in parts), rtol=1e-12)
+    draws = cube(tables.drawn(counts, extra, np.float64, np.random.default_rng(6)))
+    gammas = np.random.default_rng(6).standard_gamma(cube(counts) + extra)
+    assert_allclose(draws, gammas / gammas.sum(axis=1, keepdims=True), rtol=1e-12)
+
+
+def test_jax_knows_priors_of_each_worker_too():
+    jax = pytest.importorskip("jax")
+    from crowdlearn.sweeps import jax_tables
+
+    counts, extra = some_counts(), np.random.default_rng(5).gamma(1.0, 2.0, (7, *EXTRA.shape))
+    dtype = np.dtype(np.float64)
+    with jax.enable_x64(True):
+        on_device = jax.numpy.asarray(counts), jax.numpy.asarray(extra)
+        found = [
+            jax_tables.normalised(*on_device, dtype=dtype),
+            jax_tables.expected(*on_device, dtype=dtype, logs=False),
+        ]
+    for (table, total), make in zip(found, (tables.normalised, tables.expected), strict=True):
+        expected, number = make(counts, extra, np.float64, ONE)
+        assert_allclose(table, expected, rtol=1e-9)
+        assert_allclose(total, number, rtol=1e-9)

@@ -1,0 +1,3 @@
+from tests.crowdlearn.models.conftest import small
+
+__all__ = ["small"]
