@@ -1,6 +1,6 @@
 """How often must the correlation that votes show be counted, so that posteriors are honest?
 
-    python -m benchmarks.calibration [--sets rte web] [--seeds 5] [--methods auto] [--factors 0 1 2 3 4]
+    python -m benchmarks.calibration [--sets rte web] [--methods auto] [--seeds 5]
 
 `calibrated` and `auto` learn from held-out votes how much an item's votes share, and multiply that
 by their one setting that truth alone can choose, `unseen`. Here it is chosen with truth, honestly:

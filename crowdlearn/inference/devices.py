@@ -10,7 +10,9 @@ from crowdlearn.errors import SettingsError
 
 
 def on_device(device: str) -> AbstractContextManager[object]:
-    """A context in which arrays are made on `device`; "auto" is JAX's own choice, "jax-cpu" the processor.
+    """A context in which arrays are made on `device`.
+
+    "auto" is JAX's own choice, "cpu" and "jax-cpu" the processor.
 
     Raises SettingsError where JAX sees no GPU.
     """
