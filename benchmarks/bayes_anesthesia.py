@@ -10,7 +10,7 @@ naming alone unless another is clearly better; here the best one is always taken
 samplers estimate the same numbers.
 
 `PUBLISHED` holds what the paper prints in its tables 2 (class shares), 3 (error rates of observer
-1) and 4 (the first six patients), to two digits, as quoted in the tests of public implementations.
+1) and 4 (the first six patients), to two digits, as quoted in the tests of a public implementation.
 """
 
 from __future__ import annotations

@@ -211,5 +211,5 @@ SVG(plots.to_svg(fig))
 
 # %% [markdown]
 # Copies that can be found are best counted once: error and loss both fall. `calibrated` knows
-# nothing of who copies; it only makes the probabilities more modest, and the labels stay. Neither
-# finds an error that everybody shares: for that, gold answers are needed.
+# nothing of who copies: it makes the probabilities more modest, and the error stays about the
+# same. Neither finds an error that everybody shares: for that, gold answers are needed.
