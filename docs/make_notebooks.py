@@ -40,10 +40,14 @@ def render(script: Path, folder: Path) -> Path:
 
 
 def hidden_setup() -> Any:
-    """A first cell that finds the package in this checkout; not shown on the page."""
+    """A first cell that finds the package in this checkout; not shown on the page.
+
+    tqdm, which NumPyro imports, would print a warning with its path about a missing widget.
+    """
     import nbformat
 
-    return nbformat.v4.new_code_cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})")
+    quiet = 'import warnings; warnings.filterwarnings("ignore", message="IProgress not found")'
+    return nbformat.v4.new_code_cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{quiet}")
 
 
 def code(cell: Any, folder: Path, stem: str) -> str:
