@@ -14,8 +14,8 @@ Sources     Bootstrap and out-of-bag prediction: Breiman (1996). Likelihoods to 
             Newton and Raftery (1994). Design effect: Kish (1965). The method as a whole is ours.
 Departures  Errors that the whole crowd shares leave no trace in the votes: the correlation that
             they show is multiplied by `unseen`. That one number cannot be learned without truth.
-            2 is the whole number with the least log loss on 15 public sets, and the choice for each
-            of them when it is made on the other 14 (`python -m benchmarks.calibration`).
+            2 was chosen with the truth of public sets at hand; `python -m benchmarks.calibration`
+            makes the choice for every set on the others alone.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ from crowdlearn.aggregators.shrinking import (
     workers_against,
 )
 from crowdlearn.gold import gold_codes
-from crowdlearn.inference.tempering import HeldOut, tempered
+from crowdlearn.inference.tempering import HeldOut
 from crowdlearn.predictors import TemperedPredictor
+from crowdlearn.predictors.base import tempered
 from crowdlearn.sweeps import sweeper
 from crowdlearn.votes import Votes
 

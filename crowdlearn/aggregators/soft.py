@@ -33,7 +33,7 @@ from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
-from crowdlearn.predictors.soft import SoftPredictor, tempered
+from crowdlearn.predictors.soft import SoftPredictor, sharpened
 from crowdlearn.soft_votes import opinions_of
 from crowdlearn.sweeps import Sums, expected_prior, sweeper
 from crowdlearn.votes import Votes
@@ -82,7 +82,7 @@ class Soft:
             prior, prior_divergence = expected_prior(before.totals, self.prior_count)
             table, divergence = home.expected(before.counts, extra)
             sharpness = sharper(votes, said, meant, sharpness, self.sharpness_spread)
-            opinion = tempered(said, sharpness[votes.worker])
+            opinion = sharpened(said, sharpness[votes.worker])
             sums = home.soft(prior, table, opinion, posterior, meant)
             off = (np.log(sharpness) / self.sharpness_spread) ** 2
             bound = sums.bound - prior_divergence - divergence - float(off.sum()) / 2
@@ -157,7 +157,7 @@ def sharper(
         value = (weight * powers).sum(axis=1) - logsumexp(powers + ruled_out, axis=1)
         return by_worker(value) - (np.log(at) / spread) ** 2 / 2
 
-    share = tempered(said[unsure], sharpness[worker])
+    share = sharpened(said[unsure], sharpness[worker])
     mean = (share * logs).sum(axis=1)
     slope = (
         sharpness * by_worker((weight * logs).sum(axis=1) - mean) - np.log(sharpness) / spread**2

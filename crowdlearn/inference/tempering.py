@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import softmax
 
+from crowdlearn.predictors.base import tempered
 from crowdlearn.votes import Votes
 
 POWERS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -30,18 +30,6 @@ class Tempering:
 
     power: float = 1.0
     correlation: float = 0.0
-
-
-def tempered(
-    log_prior: Float[np.ndarray, " class"],
-    evidence: Float[np.ndarray, "item class"],
-    n_votes: Float[np.ndarray, " item"] | Int[np.ndarray, " item"],
-    power: float,
-    correlation: float,
-) -> Float[np.ndarray, "item class"]:
-    """Class posterior where the votes' evidence (nats) is discounted for what they share."""
-    worth = 1 / (1 + np.maximum(n_votes - 1, 0) * correlation)
-    return softmax(power * log_prior + worth[:, None] * evidence, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from crowdlearn.votes import Votes
 
@@ -31,3 +31,18 @@ def sum_by_item(values: np.ndarray, votes: Votes) -> np.ndarray:
 def softmax(evidence: np.ndarray) -> np.ndarray:
     shifted = np.exp(evidence - evidence.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def tempered(
+    log_prior: Float[np.ndarray, " class"],
+    evidence: Float[np.ndarray, "item class"],
+    n_votes: Int[np.ndarray, " item"],
+    power: float,
+    correlation: float,
+) -> Float[np.ndarray, "item class"]:
+    """Class posterior where `m` votes are worth m / (1 + (m - 1) * correlation) independent ones.
+
+    `evidence` is the log likelihood of an item's votes in nats; the log prior counts `power` times.
+    """
+    worth = 1 / (1 + np.maximum(n_votes - 1, 0) * correlation)
+    return softmax(power * log_prior + worth[:, None] * evidence)

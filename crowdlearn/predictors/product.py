@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from crowdlearn.predictors.base import TINY, softmax, sum_by_item
+from crowdlearn.predictors.base import TINY, softmax, sum_by_item, tempered
 from crowdlearn.votes import Votes
 
 
@@ -61,10 +61,10 @@ class TemperedPredictor:
     correlation: Float[np.ndarray, " 1"]
 
     def predict(self, votes: Votes) -> Float[np.ndarray, "item class"]:
-        worth = 1 / (1 + np.maximum(votes.votes_per_item - 1, 0) * self.correlation)
+        setting = float(self.power[0]), float(self.correlation[0])
         posterior = np.zeros((votes.n_items, votes.n_classes))
         for prior, likelihood in zip(self.prior, self.likelihood, strict=True):
             log_vote = np.log(np.maximum(likelihood[votes.worker, votes.label], TINY))
             evidence = sum_by_item(log_vote, votes)
-            posterior += softmax(self.power * np.log(prior) + worth[:, None] * evidence)
+            posterior += tempered(np.log(prior), evidence, votes.votes_per_item, *setting)
         return posterior / len(self.prior)

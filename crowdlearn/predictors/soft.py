@@ -24,13 +24,13 @@ class SoftPredictor:
     sharpness: Float[np.ndarray, " worker"]
 
     def predict(self, votes: Votes) -> Float[np.ndarray, "item class"]:
-        opinion = tempered(opinions_of(votes), self.sharpness[votes.worker])
+        opinion = sharpened(opinions_of(votes), self.sharpness[votes.worker])
         said = np.einsum("vc,vck->vk", opinion, self.likelihood[votes.worker])
         log_vote = np.log(np.maximum(said, TINY))
         return softmax(np.log(np.maximum(self.prior, TINY)) + sum_by_item(log_vote, votes))
 
 
-def tempered(
+def sharpened(
     opinion: Float[np.ndarray, "vote class"], power: Float[np.ndarray, " vote"]
 ) -> Float[np.ndarray, "vote class"]:
     """Every row to its power, scaled to sum to one; what is impossible stays so."""

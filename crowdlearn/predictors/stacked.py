@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from crowdlearn.predictors.base import TINY, Predictor, softmax
+from crowdlearn.predictors.base import TINY, Predictor, tempered
 from crowdlearn.votes import Votes
 
 
@@ -55,5 +55,4 @@ def discounted(
     """A posterior as it would be if `m` votes were worth m / (1 + (m - 1) * correlation)."""
     log_prior = np.log(np.maximum(prior, TINY))
     evidence = np.log(np.maximum(posterior, TINY)) - log_prior
-    worth = 1 / (1 + np.maximum(n_votes - 1, 0) * correlation)
-    return softmax(power * log_prior + worth[:, None] * evidence)
+    return tempered(log_prior, evidence, n_votes, power, correlation)

@@ -11,7 +11,7 @@ from crowdlearn.aggregation import Aggregation
 from crowdlearn.aggregators import aggregator
 from crowdlearn.aggregators.bcc import dirichlet_prior
 from crowdlearn.evaluation import log_loss
-from crowdlearn.predictors.soft import tempered
+from crowdlearn.predictors.soft import sharpened
 from crowdlearn.soft_votes import SoftVotes, opinions_of, with_opinions
 from crowdlearn.sweeps import sweeper
 from crowdlearn.votes import Votes
@@ -37,7 +37,7 @@ def draw_world(
     chance = confusion[worker, truth[item]].cumsum(axis=1)
     meant = (rng.random(len(item))[:, None] > chance).sum(axis=1)
     gammas = rng.standard_gamma(0.7 + np.eye(3)[meant])
-    opinion = tempered(gammas / gammas.sum(axis=1, keepdims=True), 1 / sharpness[worker])
+    opinion = sharpened(gammas / gammas.sum(axis=1, keepdims=True), 1 / sharpness[worker])
     votes = SoftVotes.from_opinions(
         item, worker, opinion, items=n_items, workers=n_workers, classes=["0", "1", "2"]
     )
@@ -175,7 +175,7 @@ def test_a_saved_fit_reads_and_explains_soft_votes(
     sharp = fit.predictor.sharpness[int(least.worker)]
     vote = votes.votes_of(7).start + list(votes.worker[votes.votes_of(7)]).index(int(least.worker))
     said = (
-        tempered(votes.opinion[[vote]], np.array([sharp]))[0]
+        sharpened(votes.opinion[[vote]], np.array([sharp]))[0]
         @ fit.predictor.likelihood[int(least.worker)]
     )
     top, other = np.argsort(-fit.posterior[7])[:2]

@@ -12,8 +12,8 @@ from crowdlearn.inference.tempering import (
     POWERS,
     HeldOut,
     Tempering,
-    tempered,
 )
+from crowdlearn.predictors.base import tempered
 from crowdlearn.votes import Votes
 
 PRIOR = np.array([0.5, 0.3, 0.2])
