@@ -115,24 +115,35 @@ def main() -> None:
         }
         result["rows"] += rows
     write_json(RESULTS / "calibration.json", result)
-    show(result["summary"])
+    text = markdown(result)
+    (RESULTS / "calibration.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
-def show(summary: dict[str, Any]) -> None:
-    """The table, on the screen."""
-    for method in BESIDE:
-        print(f"{method:28}", _line(summary[method]))
+def markdown(result: dict[str, Any]) -> str:
+    """One row a method and factor, and one for the choice on the other sets."""
+    summary = result["summary"]
+    lines = [
+        f"# {result['question']}\n",
+        f"*{result['date']}; {result['machine']['cpu']}; seeds {result['seeds']}; means over "
+        f"{len(result['sets'])} sets.*\n",
+        "| method | `unseen` | error % | log loss | ECE |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_row(method, "", summary[method]) for method in BESIDE]
     for method in [name for name in METHODS if name in summary]:
-        for factor, found in summary[method]["by_factor"].items():
-            print(f"{method:12} unseen={factor:<8}", _line(found))
-        print(f"{method:12} leave one set out", _line(summary[method]["left_out"]))
-        print(f"{'':12} chosen: {sorted(set(summary[method]['chosen'].values()))}")
+        found = summary[method]
+        lines += [_row(method, factor, scored) for factor, scored in found["by_factor"].items()]
+        chosen = ", ".join(f"{factor:g}" for factor in sorted(set(found["chosen"].values())))
+        lines.append(_row(method, f"chosen on the other sets: {chosen}", found["left_out"]))
+    return "\n".join(lines)
 
 
-def _line(found: dict[str, Any]) -> str:
+def _row(method: str, factor: Any, found: dict[str, Any]) -> str:
     values = {score: found[score]["mean"] for score in SCORES}
     return (
-        f"error {values['error']:.4f}  log loss {values['log_loss']:.4f}  ECE {values['ece']:.4f}"
+        f"| {method} | {factor} | {100 * values['error']:.2f} | {values['log_loss']:.4f} "
+        f"| {values['ece']:.4f} |"
     )
 
 

@@ -50,6 +50,7 @@ class History:
     bound_name: str
     converged: bool
     stopped: bool = False  # by the caller, before convergence
+    held_out: Float[np.ndarray, " sweep"] | None = None  # log score of votes left out, nats a vote
 
     @property
     def n_sweeps(self) -> int:
@@ -315,6 +316,8 @@ class Aggregation:
         }
         if self.difficulty is not None:
             arrays["difficulty"] = self.difficulty
+        if self.history.held_out is not None:
+            arrays["held_out"] = self.history.held_out
         if self.draws is not None:
             arrays |= self.draws.to_arrays()
         return arrays

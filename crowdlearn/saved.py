@@ -103,6 +103,7 @@ def _assembled(
             bound_name=summary["bound_name"],
             converged=summary["converged"],
             stopped=summary["stopped"],
+            held_out=arrays.get("held_out"),
         ),
         predictor=predictor,
         seconds=summary["seconds"],

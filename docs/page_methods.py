@@ -13,6 +13,7 @@ PAGES = {
     "idbla-gibbs": "idbla",
     "fixed-idbla-factorised": "fixed-idbla",
     "fixed-idbla-gibbs": "fixed-idbla",
+    "consensus-onecoin": "consensus",
 }
 
 # What each method is, in one line. A method without a line here stops the build.
@@ -45,6 +46,10 @@ IN_ONE_LINE = {
     "hierarchical": "confusion matrices about those of a typical worker, who is learned; by draws",
     "ordinal": "classes in an order: bias, slope and noise for each worker; variational",
     "soft": "judges who give probabilities; variational",
+    "consensus": "a network of all votes of an item, guided by confusion matrices",
+    "consensus-onecoin": "the same, guided by one ability for each worker",
+    "bila": "a network on label codes and nearly flat confusions; few gentle epochs",
+    "laa": "an autoencoder of votes with the class in the middle",
 }
 
 # What each setting means, in one line. A setting without a line here stops the build.
@@ -97,6 +102,25 @@ MEANINGS = {
     "slope_spread": "standard deviation of the workers' slopes beforehand",
     "noise_spread": "standard deviation of the log noise of workers beforehand",
     "lapse": "share of votes that are any label alike",
+    "guide": "confusion, one-coin, or a maker of one's own",
+    "network": "maker of a network of one's own; None takes the built-in one",
+    "hidden": "widths of the hidden layers",
+    "encoding": "first layer: one-hot, bag, codes; auto is one-hot to 300 workers, then bag",
+    "beta": "weight of the divergence from the class prior",
+    "prior": "class prior in the loss: label-shares or uniform",
+    "readout": "whose posterior is the answer: guide or network",
+    "n_epochs": "passes over the items, at most where early stopping is on",
+    "patience": "epochs without a better prediction of the votes left out",
+    "left_out": "share of votes left out to stop by; 0 trains all epochs",
+    "batch_items": "items a step",
+    "learning_rate": "step size",
+    "clip": "gradients are cut to this size, entry by entry",
+    "kl_weight": "weight of the divergence from the class prior",
+    "n_aspects": "aspects of an item: 0 LAA-B, 1 LAA-O, 2 or more LAA-L",
+    "kl": "weight of the divergence from the vote shares",
+    "l1": "penalty of absolute weights, divided by workers times squared classes",
+    "l2": "penalty of the aspects' squared weights, divided by workers times squared aspects",
+    "n_pretrain_epochs": "epochs in which the classifier learns the vote shares",
     "sharpness_spread": "standard deviation of the log sharpness of workers beforehand",
 }
 

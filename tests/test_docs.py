@@ -28,6 +28,7 @@ CARDS = {
     "idbla-gibbs": "idbla",
     "fixed-idbla-factorised": "fixed-idbla",
     "fixed-idbla-gibbs": "fixed-idbla",
+    "consensus-onecoin": "consensus",
 }
 LIST_COMMANDS = (
     "from crowdlearn.cli import app; import typer.main as typer; "

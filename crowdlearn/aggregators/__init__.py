@@ -15,8 +15,10 @@ from crowdlearn.aggregators.auto import Auto
 from crowdlearn.aggregators.bayes import Bayes
 from crowdlearn.aggregators.bcc import Bcc
 from crowdlearn.aggregators.bcc_gibbs import BccGibbs
+from crowdlearn.aggregators.bila import Bila
 from crowdlearn.aggregators.calibrated import Calibrated
 from crowdlearn.aggregators.cbcc import Cbcc
+from crowdlearn.aggregators.consensus import Consensus, ConsensusOneCoin
 from crowdlearn.aggregators.dawid_skene import DawidSkene
 from crowdlearn.aggregators.ebcc import Ebcc
 from crowdlearn.aggregators.glad import Glad
@@ -25,6 +27,7 @@ from crowdlearn.aggregators.idbla import FixedIdbla, Idbla
 from crowdlearn.aggregators.idbla_factorised import FixedIdblaFactorised, IdblaFactorised
 from crowdlearn.aggregators.idbla_gibbs import FixedIdblaGibbs, IdblaGibbs
 from crowdlearn.aggregators.kos import Kos
+from crowdlearn.aggregators.laa import Laa
 from crowdlearn.aggregators.m_msr import MMsr
 from crowdlearn.aggregators.mace import Mace
 from crowdlearn.aggregators.majority import MajorityVote
@@ -64,6 +67,10 @@ AGGREGATORS: dict[str, type[Any]] = {
     "hierarchical": Hierarchical,
     "ordinal": Ordinal,
     "soft": Soft,
+    "consensus": Consensus,
+    "consensus-onecoin": ConsensusOneCoin,
+    "bila": Bila,
+    "laa": Laa,
     "calibrated": Calibrated,
     "auto": Auto,
     "bayes": Bayes,

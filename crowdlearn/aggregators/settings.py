@@ -28,6 +28,16 @@ LEAST = {
     "max_tree_depth": 1,
     "n_rounds": 1,
     "strength": 0,
+    "n_epochs": 1,
+    "n_pretrain_epochs": 0,
+    "n_aspects": 0,
+    "patience": 1,
+    "left_out": 0,
+    "beta": 0,
+    "kl_weight": 0,
+    "kl": 0,
+    "l1": 0,
+    "l2": 0,
 }
 """The least value of a setting, wherever a method has it."""
 
@@ -78,7 +88,7 @@ def _check_number(name: str, value: Any, whole: bool) -> None:
         raise SettingsError(f"{name} must be {kind}, not {value!r}")
     if not math.isfinite(value):
         raise SettingsError(f"{name} must be finite, not {value!r}")
-    if name == "learning_rate" and value <= 0:
+    if name in ("learning_rate", "clip") and value <= 0:
         raise SettingsError(f"{name} must be positive, not {value!r}")
     if name in POSITIVE and value <= 0:
         raise SettingsError(f"{name} must be positive, not {value!r}: the prior would be improper")

@@ -27,10 +27,11 @@ except ImportError as error:
     raise ImportError("stories in Pyro need it: pip install 'crowdlearn[pyro]'") from error
 
 from crowdlearn.aggregation import OnSweep, Sweep
-from crowdlearn.errors import SettingsError, StoryError
+from crowdlearn.errors import StoryError
 from crowdlearn.inference.anchoring import LEAST_SHARE, PULL
 from crowdlearn.inference.posterior import Samples
 from crowdlearn.models_pyro import Reading, VoteData, item_plate, items_of, vote_data
+from crowdlearn.neural.device import torch_device
 from crowdlearn.votes import Votes
 
 Model = Callable[[VoteData], Any]
@@ -96,16 +97,6 @@ def truth_posterior(
             total += pyro.condition(story, data=given)(data).truth(data).cpu()
     mean = total.numpy() / n_draws
     return mean / mean.sum(axis=1, keepdims=True)
-
-
-def torch_device(device: str) -> torch.device:
-    """The torch device for "auto", "cpu" or "gpu". Raises SettingsError where there is none."""
-    if device not in ("auto", "cpu", "gpu"):
-        raise SettingsError(f"device must be auto, cpu or gpu, not {device!r}")
-    seen = torch.cuda.is_available()
-    if device == "gpu" and not seen:
-        raise SettingsError("device is 'gpu', but torch sees no GPU: take device='cpu'")
-    return torch.device("cuda" if seen and device != "cpu" else "cpu")
 
 
 def check_story(story: Model, data: VoteData) -> bool:

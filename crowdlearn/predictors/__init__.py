@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from crowdlearn.errors import OutputError
 from crowdlearn.predictors.base import Predictor
 from crowdlearn.predictors.difficulty import (
     AbilityPredictor,
@@ -19,6 +20,7 @@ from crowdlearn.predictors.difficulty import (
     LogitPredictor,
     MixturePredictor,
 )
+from crowdlearn.predictors.network import AspectPredictor, ConsensusPredictor, NetworkPredictor
 from crowdlearn.predictors.product import DrawsPredictor, ProductPredictor, TemperedPredictor
 from crowdlearn.predictors.soft import SoftPredictor
 from crowdlearn.predictors.stacked import StackedPredictor
@@ -39,12 +41,20 @@ PREDICTORS = {
     "share": SharePredictor,
     "tempered": TemperedPredictor,
     "stacked": StackedPredictor,
+    "network": NetworkPredictor,
+    "aspects": AspectPredictor,
+    "consensus": ConsensusPredictor,
 }
 
 
 def to_arrays(predictor: Predictor) -> dict[str, np.ndarray]:
     """The predictor as named arrays, its kind included; parts get numbers before their names."""
-    kind = next(name for name, cls in PREDICTORS.items() if type(predictor) is cls)
+    kind = next((name for name, cls in PREDICTORS.items() if type(predictor) is cls), None)
+    if kind is None:
+        raise OutputError(
+            f"a {type(predictor).__name__} cannot be saved: a network of your own is a torch "
+            "module; save its state_dict, or fit with the built-in network"
+        )
     arrays = {"kind": np.array(kind)}
     for field in fields(predictor):  # type: ignore[arg-type]
         value = getattr(predictor, field.name)

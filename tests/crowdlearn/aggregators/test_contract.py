@@ -45,7 +45,8 @@ SAMPLED = {
 }
 """Nothing rises there, and a fit is not one point."""
 
-UNBOUNDED = ("majority", "wawa", "calibrated", "auto", "kos", "m-msr", "max-margin")
+NEURAL = ("consensus", "consensus-onecoin", "bila", "laa")
+UNBOUNDED = ("majority", "wawa", "calibrated", "auto", "kos", "m-msr", "max-margin", *NEURAL)
 """No quantity that rises from sweep to sweep."""
 
 variational = pytest.mark.parametrize(

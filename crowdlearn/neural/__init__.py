@@ -1,0 +1,4 @@
+"""Label aggregation networks on torch: a network answers, a guiding model says what fits the votes.
+
+Votes stay in long format: every step costs by votes, never by items times workers.
+"""
