@@ -25,6 +25,7 @@ PACKAGES = (
     "scipy",
     "numba",
     "pyarrow",
+    "torch",
     "jax",
     "numpyro",
     "arviz",

@@ -111,6 +111,7 @@ MEANINGS = {
     "readout": "whose posterior is the answer: guide or network",
     "n_epochs": "passes over the items, at most where early stopping is on",
     "patience": "epochs without a better prediction of the votes left out",
+    "n_errors": "the first epoch within so many standard errors of the best prediction is taken",
     "left_out": "share of votes left out to stop by; 0 trains all epochs",
     "batch_items": "items a step",
     "learning_rate": "step size",

@@ -174,5 +174,6 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks_table,
     "idbla": lambda: included("idbla"),
     "bayes": bayes_tables,
+    "neural": lambda: included("neural_aggregators"),
     "speed": speed_tables,
 }

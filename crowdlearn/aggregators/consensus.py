@@ -55,6 +55,7 @@ class Consensus:
     start: Start = hard_majority
     n_epochs: int = 1000
     patience: int = 20
+    n_errors: float = 1.0
     left_out: float = 0.1
     batch_items: int = 50
     learning_rate: float = 1e-3

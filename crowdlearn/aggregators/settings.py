@@ -33,6 +33,7 @@ LEAST = {
     "n_aspects": 0,
     "patience": 1,
     "left_out": 0,
+    "n_errors": 0,
     "beta": 0,
     "kl_weight": 0,
     "kl": 0,

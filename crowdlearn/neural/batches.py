@@ -65,6 +65,10 @@ class DeviceVotes:
     def n_items(self) -> int:
         return len(self.gold)
 
+    @property
+    def device(self) -> torch.device:
+        return self.gold.device
+
     def batch(self, index: Int[Tensor, " item"]) -> ItemVotes:
         """The items with these codes, in this order."""
         start = self.offsets[index]

@@ -25,6 +25,7 @@ from crowdlearn.neural.training import (
     choose_left_out,
     predicted,
     some_votes,
+    told_after,
     train,
 )
 from crowdlearn.predictors import ConsensusPredictor, NetworkPredictor, ProductPredictor
@@ -48,8 +49,14 @@ def fit_consensus(
     left_out = choose_left_out(votes, method.left_out, np.random.default_rng([method.seed, 2]))
     model, training = _trained(method, votes, gold, left_out, device, on_sweep)
     if left_out.any() and training.settled:
-        again = replace(method, n_epochs=training.best_epoch)
-        model, _ = _trained(again, votes, gold, np.zeros_like(left_out), device, None)
+        again = replace(method, n_epochs=training.epoch_within(method.n_errors))
+        done = len(training.loss)
+        told = told_after(on_sweep, done, done + again.n_epochs)
+        on_all, second = _trained(again, votes, gold, np.zeros_like(left_out), device, told)
+        if second.stopped:
+            training.stopped, training.settled = True, False
+        else:
+            model = on_all
     return read_off(model, votes, method.readout, training)
 
 

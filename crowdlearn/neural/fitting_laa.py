@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from crowdlearn.aggregation import OnSweep, Sweep
+from crowdlearn.aggregation import OnSweep
 from crowdlearn.neural.batches import DeviceVotes
 from crowdlearn.neural.device import torch_device
 from crowdlearn.neural.fitting import Fitted, label_shares, network_predictor
 from crowdlearn.neural.label_aware import LabelAware
-from crowdlearn.neural.training import train
+from crowdlearn.neural.training import told_after, train
 from crowdlearn.predictors import AspectPredictor
 from crowdlearn.votes import Votes
 
@@ -48,7 +47,7 @@ def fit_laa(
     ).to(device)
     here = DeviceVotes.on(device, votes, gold)
     n_pretraining = method.n_pretrain_epochs
-    watch = _Stages(on_sweep, n_pretraining + method.n_epochs)
+    of = n_pretraining + method.n_epochs
     stages = ((True, n_pretraining), (False, method.n_epochs))
     training = None
     for pretraining, n_epochs in stages:
@@ -61,24 +60,10 @@ def fit_laa(
             n_epochs=n_epochs,
             batch_items=0,
             learning_rate=method.learning_rate,
-            on_sweep=None
-            if on_sweep is None
-            else partial(watch.hear, 0 if pretraining else n_pretraining),
+            on_sweep=told_after(on_sweep, 0 if pretraining else n_pretraining, of),
         )
     assert training is not None
     return read_off(autoencoder, here, votes, training)
-
-
-class _Stages:
-    """Tells of both stages as of one run."""
-
-    def __init__(self, on_sweep: OnSweep | None, of: int) -> None:
-        self.on_sweep, self.of = on_sweep, of
-
-    def hear(self, before: int, sweep: Sweep) -> bool:
-        assert self.on_sweep is not None
-        at = Sweep(before + sweep.number, self.of, sweep.change, sweep.bound)
-        return bool(self.on_sweep(at))
 
 
 @torch.no_grad()

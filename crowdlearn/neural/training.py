@@ -3,16 +3,22 @@
 A tenth of the votes is kept out (never an item's only vote). After every epoch each of them is
 predicted from what the model believes of its item by the item's other votes:
     score = mean over votes left out of  ln sum over k of  p(k | other votes) p(label | k, worker)
-Training ends when the score has not risen for `patience` epochs, and the best state is taken.
-No truth enters. With nothing kept out, training takes all its epochs.
+Training ends when the score has not risen for `patience` epochs. The epoch to take is the first
+whose score lies within so many standard errors of the best: the score is a mean over few votes,
+and of states that it cannot tell apart the least trained is the least over-confident (the one
+standard error rule of Breiman, Friedman, Olshen and Stone, 1984). No truth enters. With nothing
+kept out, training takes all its epochs.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +32,13 @@ from crowdlearn.votes import Votes
 LEAST_GAIN = 1e-4  # nats a vote; a smaller rise of the score counts as none
 
 
+class Score(NamedTuple):
+    """Mean log probability of the votes left out, with its standard error; nats a vote."""
+
+    mean: float
+    error: float
+
+
 @dataclass(eq=False)
 class Training:
     """How a training went, and the state to take from it."""
@@ -33,10 +46,15 @@ class Training:
     loss: list[float] = field(default_factory=list)  # nats an item, one an epoch
     score: list[float] = field(default_factory=list)  # of the votes left out; empty without any
     best_epoch: int = 0  # counts from 1
-    best_score: float = -math.inf
+    best: Score = Score(-math.inf, 0.0)
     stopped: bool = False
     settled: bool = False
     problems: tuple[str, ...] = ()
+
+    def epoch_within(self, n_errors: float) -> int:
+        """The first epoch whose score is within so many standard errors of the best."""
+        enough = self.best.mean - n_errors * self.best.error
+        return 1 + next(n for n, score in enumerate(self.score) if score >= enough)
 
     def history(self, bound_name: str) -> History:
         """As every method tells it; `bound` is minus the loss."""
@@ -58,7 +76,7 @@ def train(
     n_epochs: int,
     batch_items: int,
     learning_rate: float,
-    score: Callable[[], float] | None = None,
+    score: Callable[[], Score] | None = None,
     patience: int = 1,
     shuffle: torch.Generator | None = None,
     on_sweep: OnSweep | None = None,
@@ -67,10 +85,47 @@ def train(
 
     `shuffle` draws the order of the items anew every epoch; without it the order is theirs.
     """
+    with one_thread(votes.device.type == "cpu" and batch_items > 0):
+        return _train(
+            model,
+            partial(_epoch, model, optimiser, votes, batch_items, shuffle),
+            n_epochs=n_epochs,
+            learning_rate=learning_rate,
+            score=score,
+            patience=patience,
+            on_sweep=on_sweep,
+        )
+
+
+@contextmanager
+def one_thread(wanted: bool) -> Iterator[None]:
+    """Small steps gain nothing from threads, and lose much where other work wants the cores.
+
+    Sums then run in one order, so that a seed gives the same bits on any number of cores.
+    """
+    before = torch.get_num_threads()
+    if wanted:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    model: nn.Module,
+    run_epoch: Callable[[], float],
+    *,
+    n_epochs: int,
+    learning_rate: float,
+    score: Callable[[], Score] | None,
+    patience: int,
+    on_sweep: OnSweep | None,
+) -> Training:
     run, best = Training(), copy.deepcopy(model.state_dict())
     for epoch in range(1, n_epochs + 1):
         before = best if score else copy.deepcopy(model.state_dict())
-        loss = _epoch(model, optimiser, votes, batch_items, shuffle)
+        loss = run_epoch()
         if not math.isfinite(loss):
             model.load_state_dict(best)
             run.problems = (
@@ -80,9 +135,10 @@ def train(
             return run
         run.loss.append(loss)
         if score is not None:
-            run.score.append(score())
-            if run.score[-1] > run.best_score + (LEAST_GAIN if run.best_epoch else 0.0):
-                run.best_epoch, run.best_score = epoch, run.score[-1]
+            found = score()
+            run.score.append(found.mean)
+            if found.mean > run.best.mean + (LEAST_GAIN if run.best_epoch else 0.0):
+                run.best_epoch, run.best = epoch, found
                 best = copy.deepcopy(model.state_dict())
         else:  # a state is known to be good when the next epoch has seen its loss
             run.best_epoch, best = epoch - 1, before
@@ -98,7 +154,8 @@ def train(
     run.settled = (run.settled or score is None) and not run.stopped
     if not (run.settled or run.stopped):
         run.problems = (
-            f"votes left out were still predicted better after {n_epochs} epochs: raise n_epochs",
+            f"n_epochs={n_epochs} ended training before the votes left out had been foretold no "
+            f"better for {patience} epochs; the best was epoch {run.best_epoch}: raise n_epochs",
         )
     return run
 
@@ -161,12 +218,22 @@ def predicted(
     log_vote: Callable[[ItemVotes], Float[Tensor, "vote class"]],
     rest: DeviceVotes,
     out: DeviceVotes,
-) -> float:
-    """Mean log probability of the votes `out`; `believes` gives log posteriors of items."""
-    total, count = 0.0, 0
+) -> Score:
+    """How well the votes `out` are foretold; `believes` gives log posteriors of items."""
+    total, squares, count = 0.0, 0.0, 0
     for index in rest.batches(rest.in_order(), ITEMS_AT_ONCE):
         left_out = out.batch(index)
         belief = believes(rest.batch(index))[left_out.item]
-        total += float(torch.logsumexp(belief + log_vote(left_out), 1).sum())
-        count += len(left_out.item)
-    return total / max(count, 1)
+        each = torch.logsumexp(belief + log_vote(left_out), 1).double()
+        total, squares = total + float(each.sum()), squares + float(each.square().sum())
+        count += len(each)
+    count = max(count, 1)
+    variance = max(squares / count - (total / count) ** 2, 0.0)
+    return Score(total / count, math.sqrt(variance / count))
+
+
+def told_after(on_sweep: OnSweep | None, before: int, of: int) -> OnSweep | None:
+    """Tells of a later stage as of one run: `before` epochs are behind it, `of` are all."""
+    if on_sweep is None:
+        return None
+    return lambda sweep: on_sweep(replace(sweep, number=before + sweep.number, of=of))

@@ -16,7 +16,14 @@ from crowdlearn.errors import ConvergenceWarning
 from crowdlearn.neural.batches import DeviceVotes, ItemVotes
 from crowdlearn.neural.clipped_rmsprop import ClippedRmsprop
 from crowdlearn.neural.guides import ConfusionGuide
-from crowdlearn.neural.training import choose_left_out, some_votes, train
+from crowdlearn.neural.training import (
+    Score,
+    choose_left_out,
+    predicted,
+    some_votes,
+    told_after,
+    train,
+)
 from crowdlearn.simulate import World
 
 CPU = torch.device("cpu")
@@ -53,15 +60,36 @@ def run(model: nn.Module, crowd: World, **settings: Any) -> Any:
 def test_the_best_state_is_kept_after_patience(crowd: World) -> None:
     """The score peaks in epoch 4, where the value is 1 - 4."""
     model = Slope()
-    done = run(model, crowd, score=lambda: -abs(model.value.item() + 3), patience=6)
+    done = run(model, crowd, score=lambda: Score(-abs(model.value.item() + 3), 0.0), patience=6)
     assert (done.best_epoch, len(done.loss), done.settled) == (4, 10, True)
     assert model.value.item() == -3
     assert done.problems == ()
 
 
+def test_the_epoch_taken_is_the_first_within_the_error_of_the_best(crowd: World) -> None:
+    """Scores -3 -2 -1 0 -1 ...: the best is epoch 4, with an error of 0.7."""
+    model = Slope()
+    done = run(model, crowd, score=lambda: Score(-abs(model.value.item() + 3), 0.7), patience=3)
+    assert [done.epoch_within(n) for n in (0.0, 1.0, 1.5, 3.0, 9.0)] == [4, 4, 3, 2, 1]
+
+
+def test_the_score_is_the_mean_log_probability_with_its_standard_error(crowd: World) -> None:
+    votes = crowd.votes
+    left_out = choose_left_out(votes, 0.3, np.random.default_rng(0))
+    none = np.full(votes.n_items, -1)
+    rest, out = (DeviceVotes.on(CPU, some_votes(votes, x), none) for x in (~left_out, left_out))
+    guide = ConfusionGuide.start(votes, np.full((40, 3), 1 / 3))
+    belief = torch.tensor([0.5, 0.3, 0.2]).log()
+    found = predicted(lambda b: belief.expand(b.n_items, 3), guide.log_vote, rest, out)
+    confusion = guide.confusion().detach().numpy()
+    worker, label = votes.worker[left_out], votes.label[left_out]
+    each = np.log((confusion[worker, :, label] * [0.5, 0.3, 0.2]).sum(1))
+    assert_allclose(found, (each.mean(), each.std() / np.sqrt(len(each))), rtol=1e-5)
+
+
 def test_short_of_epochs_it_warns(crowd: World) -> None:
     model = Slope()
-    done = run(model, crowd, score=lambda: -model.value.item(), n_epochs=5)
+    done = run(model, crowd, score=lambda: Score(-model.value.item(), 0.0), n_epochs=5)
     assert not done.settled and "raise n_epochs" in done.problems[0]
 
 
@@ -110,6 +138,19 @@ def test_stopped_it_answers_with_the_best_state(crowd: World) -> None:
     assert fit.history.stopped and len(seen) == fit.history.n_sweeps == 8
     assert fit.history.held_out is not None and len(fit.history.held_out) == 8
     assert [s.of for s in seen] == [50] * 8
+
+
+def test_the_second_training_is_told_and_can_be_stopped(crowd: World) -> None:
+    seen: list[Sweep] = []
+    whole = aggregator("consensus", patience=3).fit(crowd.votes, on_sweep=seen.append)
+    first = whole.history.n_sweeps
+    assert whole.history.converged and len(seen) == seen[-1].number == seen[-1].of > first
+    stopped = aggregator("consensus", patience=3).fit(
+        crowd.votes, on_sweep=lambda sweep: sweep.number == first + 1
+    )
+    assert stopped.history.stopped and stopped.history.n_sweeps == first
+    assert np.isfinite(stopped.posterior).all()
+    assert told_after(None, 1, 2) is None
 
 
 QUICK = {name: {"n_epochs": 30, "left_out": 0.0} for name in ("consensus", "consensus-onecoin")}
