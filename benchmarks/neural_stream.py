@@ -16,7 +16,8 @@ from jaxtyping import Int
 
 from crowdlearn.aggregators import aggregator
 from crowdlearn.evaluation import error
-from crowdlearn.neural.bila import BilaTrainer
+from crowdlearn.neural.bila import bila_model
+from crowdlearn.neural.trainer import Trainer
 from crowdlearn.simulate import bila_bimodal
 from crowdlearn.simulate.world import World
 from crowdlearn.votes import Votes
@@ -67,7 +68,7 @@ def run(seed: int, n_items: int = N_ITEMS) -> dict[str, Any]:
     start = time.perf_counter()
     method = aggregator("bila", seed=seed, device="cpu")
     first = part(votes, 0, N_FIRST)
-    trainer = BilaTrainer(method, first, free)
+    trainer = Trainer(method, bila_model(method, first, free))
     trainer.update(first, free, method.n_epochs)
     wrong = np.zeros(n_items // CHUNK)
     for number in range(len(wrong)):

@@ -47,11 +47,12 @@ class Bila:
         self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
     ) -> Aggregation:
         """Confusions and the posterior they imply; `on_sweep` hears of every epoch."""
-        from crowdlearn.neural.bila import BilaTrainer
+        from crowdlearn.neural.bila import bila_model
+        from crowdlearn.neural.trainer import Trainer
 
         started = time.perf_counter()
         known = gold_codes(votes, gold)
-        trainer = BilaTrainer(self, votes, known)
-        fitted = trainer.update(votes, known, self.n_epochs, on_sweep)
+        trainer = Trainer(self, bila_model(self, votes, known))
+        fitted = trainer.update(votes, known, self.n_epochs, on_sweep=on_sweep)
         posterior = clamped(fitted.predictor.predict(votes), known)
         return concluded(self, votes, known, posterior, fitted, started)

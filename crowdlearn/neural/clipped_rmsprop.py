@@ -42,11 +42,17 @@ class ClippedRmsprop(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     self._step_of(parameter, group)
 
-    def _step_of(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def accumulator(self, parameter: Tensor) -> Tensor:
+        """The running mean of squared gradients of a parameter."""
         state = self.state[parameter]
         if not state:
-            state["ms"] = torch.full_like(parameter, group["first"])
-        gradient, ms = parameter.grad, state["ms"]
+            first = self.param_groups[0]["first"]
+            state["ms"] = torch.full_like(parameter, first, requires_grad=False)
+        found: Tensor = state["ms"]
+        return found
+
+    def _step_of(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        gradient, ms = parameter.grad, self.accumulator(parameter)
         assert gradient is not None
         if not gradient.is_sparse:
             parameter.sub_(_scaled(gradient, ms, group))
