@@ -43,6 +43,7 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.idbla
 	$(BIN)/python -m benchmarks.calibration
 	$(BIN)/python -m benchmarks.neural_aggregators
+	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.bayes
 	$(BIN)/python -m benchmarks.bayes_sbc
 	$(BIN)/python -m benchmarks.bayes_coverage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ __all__ = [
     "load_aggregation",
     "new_file",
     "new_folder",
+    "read_batches",
+    "read_labels",
     "read_truth",
     "read_votes",
     "read_wide",
@@ -70,6 +72,40 @@ def read_votes(
         everything, VOTE_COLUMNS, columns=roles, classes=known, drop_missing=drop_missing
     )
     return soft.joined(rows) if soft.found else _votes(rows, classes)
+
+
+def read_batches(
+    source: Any,
+    size: int,
+    *,
+    columns: Mapping[str, str] | None = None,
+    classes: Sequence[Any] | None = None,
+    drop_missing: bool = False,
+    skip: int = 0,
+) -> tuple[list[str], Iterator[Votes]]:
+    """The classes, and the votes in the order of their rows, `size` at a time, after `skip` rows.
+
+    Read and checked as by `read_votes`, all before the first batch. The last batch may be smaller.
+    """
+    roles, known = check_columns(columns), _checked(classes)
+    rows = collect(
+        parts_of(source, roles, None), VOTE_COLUMNS, columns=roles, classes=known,
+        drop_missing=drop_missing,
+    )  # fmt: skip
+    order = known or ordered_classes(rows.names["label"])
+    label = recoded(rows.codes["label"], rows.names["label"], order)
+    starts = range(skip, len(label), size)
+    return order, (_slice(rows, label, order, slice(n, n + size)) for n in starts)
+
+
+def _slice(rows: Rows, label: Int32[np.ndarray, " row"], classes: list[str], at: slice) -> Votes:
+    items, item = np.unique(rows.codes["item"][at], return_inverse=True)
+    workers, worker = np.unique(rows.codes["worker"][at], return_inverse=True)
+    return Votes.from_codes(
+        item, worker, label[at],
+        items=rows.names["item"].take(items), workers=rows.names["worker"].take(workers),
+        classes=classes,
+    )  # fmt: skip
 
 
 def read_wide(
@@ -132,6 +168,19 @@ def read_truth(
     truth = np.full(votes.n_items, -1, dtype=np.int32)
     truth[item[item >= 0]] = label[item >= 0]
     return truth
+
+
+def read_labels(source: Any, classes: Sequence[str]) -> dict[str, str]:
+    """Item -> label of a file with the columns task,label, whether or not the items have votes.
+
+    Raises VotesError for an unknown class, and for two labels of one item.
+    """
+    rows = collect(parts_of(source, {}, None), TRUTH_COLUMNS, columns={}, classes=list(classes))
+    label = recoded(rows.codes["label"], rows.names["label"], classes)
+    _refuse_conflicts(rows, label)
+    item = rows.codes["item"]
+    names = rows.names["item"].cast("string").to_pylist()
+    return {names[i]: classes[k] for i, k in zip(item.tolist(), label.tolist(), strict=True)}
 
 
 def _checked(classes: Sequence[Any] | None) -> list[str] | None:

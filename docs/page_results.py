@@ -174,6 +174,7 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks_table,
     "idbla": lambda: included("idbla"),
     "bayes": bayes_tables,
+    "online": lambda: included("online"),
     "neural": lambda: included("neural_aggregators"),
     "speed": speed_tables,
 }

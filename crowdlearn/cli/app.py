@@ -14,6 +14,7 @@ from crowdlearn.cli.criticise import criticise
 from crowdlearn.cli.exits import INTERRUPTED, Commands
 from crowdlearn.cli.look import agreement, explain, workers
 from crowdlearn.cli.sets import datasets
+from crowdlearn.cli.stream import stream
 from crowdlearn.cli.twins import twins
 from crowdlearn.cli.worlds import simulate
 
@@ -44,7 +45,9 @@ def crowdlearn(
     """True labels from imperfect sources: aggregate crowd votes, with uncertainty."""
 
 
-for command in (demo, aggregate, compare, workers, agreement, explain, twins, criticise, simulate):
+for command in (
+    demo, aggregate, stream, compare, workers, agreement, explain, twins, criticise, simulate,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 

@@ -159,6 +159,19 @@ def make_method(name: str | None, flags: Mapping[str, Any], pairs: Iterable[str]
     return aggregator(name, **chosen)
 
 
+def make_stream(name: str, seed: int | None, pairs: Iterable[str] | None) -> Any:
+    """The streaming method of this name with the settings that were given."""
+    from crowdlearn.online import STREAMS, stream
+
+    if name not in STREAMS:
+        return stream(name)  # says which there are
+    kinds = {field.name: str(field.type) for field in fields(STREAMS[name])}
+    texts = dict(_pair(pair, "--set", "forget=0.99") for pair in pairs or ())
+    texts = {key.replace("-", "_"): value for key, value in texts.items()}
+    chosen = {key: typed(key, value, kinds.get(key, "str")) for key, value in texts.items()}
+    return stream(name, **chosen | ({} if seed is None else {"seed": seed}))
+
+
 def for_bayes(
     chosen: dict[str, Any], texts: dict[str, str], kinds: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,0 +1,204 @@
+"""`crowdlearn stream`: votes batch by batch, a line for each, and an expert for what is unsure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from crowdlearn.cli.exits import INTERRUPTED, first_interrupt, print_json, say
+from crowdlearn.cli.options import (
+    ClassesOption,
+    ColumnsOption,
+    DropOption,
+    JsonOption,
+    SeedOption,
+    SetOption,
+    TruthOption,
+    VotesArgument,
+    classes_of,
+    columns_of,
+    make_stream,
+    source_of,
+)
+from crowdlearn.errors import SettingsError
+
+SAVE_EVERY = 5.0  # seconds
+SHOWN = 3  # items of the queue on a line
+
+Urgency = Callable[[np.ndarray], np.ndarray]
+
+
+def stream(
+    votes: VotesArgument,
+    batch: Annotated[int, typer.Option(min=1, help="Votes a batch.")] = 500,
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="bcc, idbla, majority, bila or consensus.")
+    ] = "bcc",
+    state: Annotated[
+        str | None,
+        typer.Option(help="File that keeps the stream; it goes on from there where it exists."),
+    ] = None,
+    truth: TruthOption = None,
+    expert: Annotated[
+        str | None, typer.Option(help="File with the columns task,label: what an expert knows.")
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="What comes first in the queue: entropy, least-confident, margin.")
+    ] = "least-confident",
+    ask: Annotated[int, typer.Option(min=0, help="Items the expert answers a batch.")] = 10,
+    rescore: Annotated[
+        bool,
+        typer.Option(help="Settle all items anew whenever the votes have doubled, and at the end."),
+    ] = True,
+    columns: ColumnsOption = None,
+    classes: ClassesOption = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    drop_missing: DropOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Aggregate votes as they come, in the order of their rows.
+
+    Prints a line for each batch: votes and items so far, the error where truth is given, the items
+    that an expert should see next with the probability of their label, and milliseconds. With
+    --expert, the most urgent items that the file knows are answered after each batch. Ctrl-C
+    ends after the batch; with --state the next call goes on from there.
+    """
+    from crowdlearn.io import read_batches
+    from crowdlearn.online import load_stream, save_stream
+
+    chosen = make_stream(method, seed, settings)
+    urgency = _strategy(strategy)
+    about: dict[str, Any] = {"rows": 0, "rescored_at": 0}
+    kept = None if state is None else Path(state)
+    current: Any = None
+    if kept is not None and kept.exists():
+        current, about = load_stream(kept, chosen)
+    names, parts = read_batches(
+        source_of(votes), batch, columns=columns_of(columns), classes=classes_of(classes),
+        drop_missing=drop_missing, skip=about["rows"],
+    )  # fmt: skip
+    current = chosen.init(names) if current is None else current
+    truths, answers = _labels(truth, names), _labels(expert, names)
+    saved = time.monotonic()
+    with first_interrupt() as interrupted:
+        for part in parts:
+            started = time.perf_counter()
+            current, _ = chosen.update(current, part)
+            current = _answer(chosen, current, answers, ask, urgency)
+            about["rows"] += part.n_votes
+            if rescore and current.n_votes >= 2 * max(about["rescored_at"], batch):
+                current, _ = chosen.rescore(current)
+                about["rescored_at"] = current.n_votes
+            _tell(current, truths, urgency, 1000 * (time.perf_counter() - started), json)
+            if kept is not None and time.monotonic() - saved > SAVE_EVERY:
+                save_stream(kept, chosen, current, **about)
+                saved = time.monotonic()
+            if interrupted.is_set():
+                break
+    if kept is not None:
+        save_stream(kept, chosen, current, **about)
+    if interrupted.is_set():
+        where = f"; the stream is kept in {state}" if state else ""
+        say(f"interrupted after {about['rows']:,} votes{where}", "yellow")
+        raise typer.Exit(INTERRUPTED)
+    _end(chosen, current, truths, rescore, json)
+
+
+def _labels(path: str | None, classes: list[str]) -> dict[str, str]:
+    """Item -> label of a file. Raises VotesError for an unknown class or two labels of an item."""
+    if path is None:
+        return {}
+    from crowdlearn.io import read_labels
+
+    return read_labels(path, classes)
+
+
+def _strategy(name: str) -> Any:
+    from crowdlearn.experts import ACQUISITIONS
+
+    if name not in ACQUISITIONS:
+        raise SettingsError(f"--strategy {name}: choose from {', '.join(ACQUISITIONS)}")
+    return ACQUISITIONS[name]
+
+
+def _answer(method: Any, state: Any, answers: Mapping[str, str], ask: int, urgency: Urgency) -> Any:
+    """The expert answers the most urgent of the items it knows and has not answered."""
+    if not (answers and ask):
+        return state
+    open_items = [i for i in queue(state, urgency) if state.items[i] in answers][:ask]
+    known = {state.items[i]: answers[state.items[i]] for i in open_items}
+    return method.update(state, None, known)[0] if known else state
+
+
+def queue(state: Any, urgency: Urgency) -> list[int]:
+    """Items without a gold answer, the most urgent first."""
+    free = np.flatnonzero(state.ledger.gold.live < 0)
+    found: list[int] = free[np.argsort(-urgency(state.tau.live[free]), kind="stable")].tolist()
+    return found
+
+
+def _error(state: Any, truths: Mapping[str, str]) -> float | None:
+    """Share of wrong labels among the items with truth; ties count in parts."""
+    from crowdlearn.evaluation import error
+
+    place = {name: k for k, name in enumerate(state.classes)}
+    rows = [(i, place[truths[name]]) for i, name in enumerate(state.items) if name in truths]
+    if not rows:
+        return None
+    item, label = np.array(rows).T
+    return float(error(state.tau.live[item], label))
+
+
+def _tell(
+    state: Any, truths: Mapping[str, str], urgency: Urgency, milliseconds: float, json: bool
+) -> None:
+    """One line for a batch."""
+    head = queue(state, urgency)[:SHOWN]
+    row: dict[str, Any] = {
+        "votes": state.n_votes,
+        "items": len(state.items),
+        "answered": int((state.ledger.gold.live >= 0).sum()),
+        "error": _error(state, truths),
+        "queue": [
+            {"task": state.items[i], "confidence": float(state.tau.live[i].max())} for i in head
+        ],
+        "milliseconds": milliseconds,
+    }
+    if json:
+        print_json(row)
+        return
+    error = "" if row["error"] is None else f"  error {row['error']:.1%}"
+    answered = f"  answered {row['answered']:,}" if row["answered"] else ""
+    shown = ", ".join(f"{at['task']} ({at['confidence']:.2f})" for at in row["queue"])
+    typer.echo(
+        f"votes {row['votes']:,}  items {row['items']:,}{answered}{error}  next {shown}  "
+        f"{milliseconds:.0f} ms"
+    )
+
+
+def _end(method: Any, state: Any, truths: Mapping[str, str], rescore: bool, json: bool) -> None:
+    """What all votes together say."""
+    if not (rescore and state.n_votes):
+        return
+    fit = method.rescore(state)[1]
+    known = {name: row for row, name in enumerate(fit.votes.items.to_pylist())}
+    place = {name: k for k, name in enumerate(fit.votes.classes)}
+    found = None
+    if truths:
+        from crowdlearn.evaluation import error
+
+        rows = [(known[n], place[label]) for n, label in truths.items() if n in known]
+        if rows:
+            item, label = np.array(rows).T
+            found = float(error(fit.posterior[item], label))
+    if json:
+        print_json({"rescored": True, "votes": fit.votes.n_votes, "error": found})
+    else:
+        said = "" if found is None else f": error {found:.1%}"
+        typer.echo(f"all {fit.votes.n_votes:,} votes settled together{said}")
