@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from crowdlearn.cli.exits import INTERRUPTED, first_interrupt, print_json, say
@@ -30,7 +29,7 @@ from crowdlearn.errors import SettingsError
 SAVE_EVERY = 5.0  # seconds
 SHOWN = 3  # items of the queue on a line
 
-Urgency = Callable[[np.ndarray], np.ndarray]
+Urgency = Callable[[Any], Any]
 
 
 def stream(
@@ -131,40 +130,25 @@ def _answer(method: Any, state: Any, answers: Mapping[str, str], ask: int, urgen
     """The expert answers the most urgent of the items it knows and has not answered."""
     if not (answers and ask):
         return state
+    from crowdlearn.online.queue import queue
+
     open_items = [i for i in queue(state, urgency) if state.items[i] in answers][:ask]
     known = {state.items[i]: answers[state.items[i]] for i in open_items}
     return method.update(state, None, known)[0] if known else state
-
-
-def queue(state: Any, urgency: Urgency) -> list[int]:
-    """Items without a gold answer, the most urgent first."""
-    free = np.flatnonzero(state.ledger.gold.live < 0)
-    found: list[int] = free[np.argsort(-urgency(state.tau.live[free]), kind="stable")].tolist()
-    return found
-
-
-def _error(state: Any, truths: Mapping[str, str]) -> float | None:
-    """Share of wrong labels among the items with truth; ties count in parts."""
-    from crowdlearn.evaluation import error
-
-    place = {name: k for k, name in enumerate(state.classes)}
-    rows = [(i, place[truths[name]]) for i, name in enumerate(state.items) if name in truths]
-    if not rows:
-        return None
-    item, label = np.array(rows).T
-    return float(error(state.tau.live[item], label))
 
 
 def _tell(
     state: Any, truths: Mapping[str, str], urgency: Urgency, milliseconds: float, json: bool
 ) -> None:
     """One line for a batch."""
+    from crowdlearn.online.queue import error_so_far, queue
+
     head = queue(state, urgency)[:SHOWN]
     row: dict[str, Any] = {
         "votes": state.n_votes,
         "items": len(state.items),
         "answered": int((state.ledger.gold.live >= 0).sum()),
-        "error": _error(state, truths),
+        "error": error_so_far(state, truths),
         "queue": [
             {"task": state.items[i], "confidence": float(state.tau.live[i].max())} for i in head
         ],
@@ -187,18 +171,16 @@ def _end(method: Any, state: Any, truths: Mapping[str, str], rescore: bool, json
     if not (rescore and state.n_votes):
         return
     fit = method.rescore(state)[1]
-    known = {name: row for row, name in enumerate(fit.votes.items.to_pylist())}
-    place = {name: k for k, name in enumerate(fit.votes.classes)}
-    found = None
-    if truths:
-        from crowdlearn.evaluation import error
-
-        rows = [(known[n], place[label]) for n, label in truths.items() if n in known]
-        if rows:
-            item, label = np.array(rows).T
-            found = float(error(fit.posterior[item], label))
+    found = _settled(fit, truths)
     if json:
         print_json({"rescored": True, "votes": fit.votes.n_votes, "error": found})
     else:
         said = "" if found is None else f": error {found:.1%}"
         typer.echo(f"all {fit.votes.n_votes:,} votes settled together{said}")
+
+
+def _settled(fit: Any, truths: Mapping[str, str]) -> float | None:
+    """Error of an Aggregation among the items with truth."""
+    from crowdlearn.evaluation import error_of_names
+
+    return error_of_names(fit.votes.items.to_pylist(), fit.posterior, fit.votes.classes, truths)

@@ -7,6 +7,7 @@ comparisons are made of them (`crowdlearn.evaluation.comparison`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,21 @@ def item_briers(
 def error(posterior: Float[np.ndarray, "item class"], truth: Int[np.ndarray, " item"]) -> float:
     """Share of known items answered wrongly; ties count fractionally (see `item_errors`)."""
     return float(item_errors(posterior, truth).mean())
+
+
+def error_of_names(
+    items: Sequence[str],
+    posterior: Float[np.ndarray, "item class"],
+    classes: Sequence[str],
+    truths: Mapping[str, str],
+) -> float | None:
+    """`error` among the items whose name has a true class in `truths`; None where none has."""
+    place = {name: k for k, name in enumerate(classes)}
+    rows = [(i, place[truths[name]]) for i, name in enumerate(items) if name in truths]
+    if not rows:
+        return None
+    item, label = np.array(rows).T
+    return error(posterior[item], label)
 
 
 def log_loss(posterior: Float[np.ndarray, "item class"], truth: Int[np.ndarray, " item"]) -> float:
