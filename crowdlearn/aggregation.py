@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
+from crowdlearn.arviz_import import import_arviz
 from crowdlearn.errors import VotesError, VotesWarning
 from crowdlearn.predictors import Predictor, to_arrays
 from crowdlearn.soft_votes import SoftVotes, with_opinions
@@ -104,11 +105,7 @@ class Draws:
 
     def to_arviz(self) -> Any:
         """The draws as `arviz.InferenceData` (needs the extra `bayes`)."""
-        try:
-            import arviz
-        except ImportError as error:
-            raise ImportError("needs ArviZ: pip install 'crowdlearn[bayes]'") from error
-        return arviz.from_dict(
+        return import_arviz().from_dict(
             posterior={"diagonal": self.diagonal, **(self.sites or {"prior": self.prior})},
             sample_stats={"lp": self.log_density, **self.stats},
             coords={"tracked": self.tracked},

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from crowdlearn.aggregation import Draws, History, Interval
+from crowdlearn.arviz_import import import_arviz
 from crowdlearn.errors import SettingsError
 from crowdlearn.evaluation.calibration import ReliabilityCurve
 from crowdlearn.highlights import plain
@@ -172,9 +173,7 @@ def trace(axes: Sequence[Axes], draws: Draws, name: str) -> None:
 
     `name` is a site of the story, `prior` or `diagonal`. Drawn by ArviZ (extra `bayes`).
     """
-    found = draws.to_arviz()
-    import arviz
-
+    found, arviz = draws.to_arviz(), import_arviz()
     names = [_site(draws, name)]
     with _older_matplotlib():
         arviz.plot_trace(found, var_names=names, axes=np.array([axes]), show=False)
@@ -187,9 +186,7 @@ def forest(ax: Axes, draws: Draws, name: str) -> None:
 
     `name` is a site of the story, `prior` or `diagonal`. Drawn by ArviZ (extra `bayes`).
     """
-    found = draws.to_arviz()
-    import arviz
-
+    found, arviz = draws.to_arviz(), import_arviz()
     names = [_site(draws, name)]
     with _older_matplotlib():
         arviz.plot_forest(found, var_names=names, hdi_prob=0.9, ax=np.array([ax]), show=False)

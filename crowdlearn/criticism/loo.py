@@ -29,6 +29,7 @@ import pyarrow as pa
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int
 
+from crowdlearn.arviz_import import import_arviz
 from crowdlearn.errors import SettingsError
 from crowdlearn.inference.diagnostics import ess_bulk
 from crowdlearn.inference.replicate import Sites, flattened, over_draws, reading_of
@@ -73,8 +74,8 @@ class Loo:
     def to_arviz(self) -> Any:
         """As ArviZ's `ELPDData`, for its own functions and plots."""
         import xarray
-        from arviz.stats.stats_utils import ELPDData
 
+        elpd_data = import_arviz().stats.stats_utils.ELPDData
         by_vote = xarray.DataArray(self.elpd_vote, dims=["vote"], name="loo_i")
         shape = xarray.DataArray(self.pareto_k, dims=["vote"], name="pareto_shape")
         values = {
@@ -89,7 +90,7 @@ class Loo:
             "scale": "log",
             "good_k": self.good_k,
         }
-        return ELPDData(data=list(values.values()), index=list(values))
+        return elpd_data(data=list(values.values()), index=list(values))
 
 
 def loo(
@@ -138,8 +139,7 @@ def compare(results: Mapping[str, Loo]) -> pa.Table:
     stacking: the mixture of stories that predicts left-out votes best), n_bad. Raises SettingsError
     for fewer than two stories, or different numbers of votes.
     """
-    import arviz
-
+    arviz = import_arviz()
     sizes = {name: len(result.elpd_vote) for name, result in results.items()}
     if len(sizes) < 2 or len(set(sizes.values())) != 1:
         raise SettingsError(f"comparing needs two stories or more, of the same votes; got {sizes}")
@@ -178,8 +178,7 @@ def _smoothed(
     log_probability: Float[np.ndarray, "draw vote"], efficiency: float
 ) -> tuple[Float[np.ndarray, " vote"], Float[np.ndarray, " vote"], Float[np.ndarray, " vote"]]:
     """elpd, Pareto k and in-sample log predictive probability of every vote."""
-    import arviz
-
+    arviz = import_arviz()
     by_vote = log_probability.T.astype(np.float64)
     log_weight, pareto_k = arviz.psislw(-by_vote, efficiency)
     in_sample = _log_sum(by_vote) - np.log(by_vote.shape[1])
