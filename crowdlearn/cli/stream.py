@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +29,6 @@ from crowdlearn.errors import SettingsError
 SAVE_EVERY = 5.0  # seconds
 SHOWN = 3  # items of the queue on a line
 
-Urgency = Callable[[Any], Any]
-
 
 def stream(
     votes: VotesArgument,
@@ -47,9 +45,17 @@ def stream(
         str | None, typer.Option(help="File with the columns task,label: what an expert knows.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="What comes first in the queue: entropy, least-confident, margin.")
+        str,
+        typer.Option(
+            help="What comes first in the queue: random, entropy, margin, least-confident, "
+            "information, error-reduction."
+        ),
     ] = "least-confident",
     ask: Annotated[int, typer.Option(min=0, help="Items the expert answers a batch.")] = 10,
+    target: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Count the items that may stop at this mean error."),
+    ] = None,
     rescore: Annotated[
         bool,
         typer.Option(help="Settle all items anew whenever the votes have doubled, and at the end."),
@@ -94,7 +100,8 @@ def stream(
             if rescore and current.n_votes >= 2 * max(about["rescored_at"], batch):
                 current, _ = chosen.rescore(current)
                 about["rescored_at"] = current.n_votes
-            _tell(current, truths, urgency, 1000 * (time.perf_counter() - started), json)
+            row = _line(chosen, current, truths, urgency, target)
+            _tell(row, 1000 * (time.perf_counter() - started), json)
             if kept is not None and time.monotonic() - saved > SAVE_EVERY:
                 save_stream(kept, chosen, current, **about)
                 saved = time.monotonic()
@@ -119,49 +126,55 @@ def _labels(path: str | None, classes: list[str]) -> dict[str, str]:
 
 
 def _strategy(name: str) -> Any:
-    from crowdlearn.experts import ACQUISITIONS
+    from crowdlearn.experts import STRATEGIES
 
-    if name not in ACQUISITIONS:
-        raise SettingsError(f"--strategy {name}: choose from {', '.join(ACQUISITIONS)}")
-    return ACQUISITIONS[name]
+    if name not in STRATEGIES:
+        raise SettingsError(f"--strategy {name}: choose from {', '.join(STRATEGIES)}")
+    return STRATEGIES[name]
 
 
-def _answer(method: Any, state: Any, answers: Mapping[str, str], ask: int, urgency: Urgency) -> Any:
+def _answer(method: Any, state: Any, answers: Mapping[str, str], ask: int, urgency: Any) -> Any:
     """The expert answers the most urgent of the items it knows and has not answered."""
     if not (answers and ask):
         return state
     from crowdlearn.online.queue import queue
 
-    open_items = [i for i in queue(state, urgency) if state.items[i] in answers][:ask]
+    open_items = [i for i in queue(method, state, urgency) if state.items[i] in answers][:ask]
     known = {state.items[i]: answers[state.items[i]] for i in open_items}
     return method.update(state, None, known)[0] if known else state
 
 
-def _tell(
-    state: Any, truths: Mapping[str, str], urgency: Urgency, milliseconds: float, json: bool
-) -> None:
-    """One line for a batch."""
-    from crowdlearn.online.queue import error_so_far, queue
+def _line(
+    method: Any, state: Any, truths: Mapping[str, str], urgency: Any, target: float | None
+) -> dict[str, Any]:
+    """What a batch's line says, milliseconds apart."""
+    from crowdlearn.online.queue import error_so_far, n_done, queue
 
-    head = queue(state, urgency)[:SHOWN]
-    row: dict[str, Any] = {
+    head = queue(method, state, urgency)[:SHOWN]
+    done = {} if target is None else {"done": n_done(state, target)}
+    return {
         "votes": state.n_votes,
         "items": len(state.items),
         "answered": int((state.ledger.gold.live >= 0).sum()),
+        **done,
         "error": error_so_far(state, truths),
         "queue": [
             {"task": state.items[i], "confidence": float(state.tau.live[i].max())} for i in head
         ],
-        "milliseconds": milliseconds,
     }
+
+
+def _tell(row: dict[str, Any], milliseconds: float, json: bool) -> None:
+    """One line for a batch."""
     if json:
-        print_json(row)
+        print_json(row | {"milliseconds": milliseconds})
         return
     error = "" if row["error"] is None else f"  error {row['error']:.1%}"
     answered = f"  answered {row['answered']:,}" if row["answered"] else ""
+    done = f"  done {row['done']:,}" if "done" in row else ""
     shown = ", ".join(f"{at['task']} ({at['confidence']:.2f})" for at in row["queue"])
     typer.echo(
-        f"votes {row['votes']:,}  items {row['items']:,}{answered}{error}  next {shown}  "
+        f"votes {row['votes']:,}  items {row['items']:,}{answered}{done}{error}  next {shown}  "
         f"{milliseconds:.0f} ms"
     )
 

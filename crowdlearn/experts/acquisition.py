@@ -6,8 +6,6 @@ A score is a function of posteriors, of any number of items at once. Where a cla
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import xlogy
@@ -42,11 +40,3 @@ def cent(
     """
     said = classifier[np.arange(len(labels)), labels]
     return -np.log(np.maximum(said, LEAST)) + entropy(classifier)
-
-
-ACQUISITIONS: dict[str, Callable[[Float[np.ndarray, "item class"]], Float[np.ndarray, " item"]]] = {
-    "entropy": entropy,
-    "least-confident": least_confident,
-    "margin": margin,
-}
-"""Scores that need the posterior alone."""

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from crowdlearn.evaluation import error_of_names
+from crowdlearn.experts.belief import StreamBelief
+from crowdlearn.experts.stopping import stop_items
+from crowdlearn.experts.strategies import Strategy
 
-Urgency = Callable[[np.ndarray], np.ndarray]
 
-
-def queue(state: Any, urgency: Urgency) -> list[int]:
+def queue(method: Any, state: Any, chosen: Strategy) -> list[int]:
     """Items without a gold answer, the most urgent first; of equals, the earlier one.
 
-    `urgency` maps posteriors Float[item class] to Float[item], larger is sooner.
+    `chosen` is one of `crowdlearn.experts.STRATEGIES`, or a function like them. With one that looks
+    at the posterior alone this costs by the items so far, with the others by the votes.
     """
+    rng = np.random.default_rng([method.seed, state.n_updates])
     free = np.flatnonzero(state.ledger.gold.live < 0)
-    found: list[int] = free[np.argsort(-urgency(state.tau.live[free]), kind="stable")].tolist()
+    urgency = chosen(StreamBelief(method, state), rng)[free]
+    found: list[int] = free[np.argsort(-urgency, kind="stable")].tolist()
     return found
+
+
+def n_done(state: Any, target: float) -> int:
+    """How many items need no more votes for a mean error of at most `target` (`stop_items`).
+
+    Items with a gold answer are done, and count as certain.
+    """
+    return int(stop_items(state.tau.live, target, state.ledger.gold.live >= 0).sum())
 
 
 def error_so_far(state: Any, truths: Mapping[str, str]) -> float | None:

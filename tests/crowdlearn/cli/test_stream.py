@@ -121,7 +121,7 @@ def test_mistakes_end_in_one_line(folder: Path, tmp_path: Path) -> None:
         ((votes, "--state", kept, "-m", "idbla"), "is a stream of bcc, not of idbla"),
         ((votes, "--state", kept, "--set", "diagonal=3"), "begun with diagonal=2.0, not 3.0"),
         ((votes, "-m", "ebcc"), "'ebcc' is not one of"),
-        ((votes, "--strategy", "luck"), "--strategy luck: choose from entropy"),
+        ((votes, "--strategy", "luck"), "--strategy luck: choose from random"),
         ((votes, "--set", "forget=2"), "forget must be above 0"),
         ((votes, "--expert", strange), "strange.csv, row 2, column 'label': '7' is not one"),
     ):

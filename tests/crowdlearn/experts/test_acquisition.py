@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
-from crowdlearn.experts import ACQUISITIONS, cent, entropy, least_confident, margin
+from crowdlearn.experts import cent, entropy, least_confident, margin
 
+ACQUISITIONS = {"entropy": entropy, "least": least_confident, "margin": margin}
 SURE = np.array([[1.0, 0.0, 0.0]])
 LEVEL = np.full((1, 3), 1 / 3)
 POSTERIORS = arrays(np.float64, (5, 3), elements=st.floats(0.001, 1)).map(
