@@ -44,6 +44,10 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.calibration
 	$(BIN)/python -m benchmarks.neural_aggregators
 	$(BIN)/python -m benchmarks.online
+	$(BIN)/python -m benchmarks.acquisition
+	$(BIN)/python -m benchmarks.stopping
+	$(BIN)/python -m benchmarks.learning_labelme
+	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.bayes
 	$(BIN)/python -m benchmarks.bayes_sbc
 	$(BIN)/python -m benchmarks.bayes_coverage

@@ -175,6 +175,10 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "idbla": lambda: included("idbla"),
     "bayes": bayes_tables,
     "online": lambda: included("online"),
+    "acquisition": lambda: included("acquisition"),
+    "stopping": lambda: included("stopping"),
+    "labelme": lambda: included("learning_labelme"),
+    "pipeline": lambda: included("pipeline"),
     "neural": lambda: included("neural_aggregators"),
     "speed": speed_tables,
 }

@@ -13,6 +13,7 @@ from crowdlearn.cli.compare import compare
 from crowdlearn.cli.criticise import criticise
 from crowdlearn.cli.exits import INTERRUPTED, Commands
 from crowdlearn.cli.look import agreement, explain, workers
+from crowdlearn.cli.pipeline import pipeline
 from crowdlearn.cli.sets import datasets
 from crowdlearn.cli.stream import stream
 from crowdlearn.cli.twins import twins
@@ -46,7 +47,8 @@ def crowdlearn(
 
 
 for command in (
-    demo, aggregate, stream, compare, workers, agreement, explain, twins, criticise, simulate,
+    demo, aggregate, stream, pipeline, compare, workers, agreement, explain, twins, criticise,
+    simulate,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(datasets, name="datasets")

@@ -1,0 +1,123 @@
+"""Does the stopping rule keep its promised error on real votes, and how many votes does it save?
+
+    python -m benchmarks.stopping [--seeds 5]
+
+Six public sets are replayed: every item gets 3 votes in random order, then one more a round until
+`stop_items` is content at a target mean error of 5, 10 or 15 %, or its votes are used up. Realised
+is the error of the stopped items (the target is about these), expected what the posteriors said.
+Beside it: error and votes over all items, and the votes that fixed redundancy (the same number for
+all, same shuffle) needs for that error or less; "-" where no fixed number reaches it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.machine import RESULTS, record, write_json
+from benchmarks.truth_sets import find_data, load, spread
+from crowdlearn.aggregators import aggregator
+from crowdlearn.experts import fixed_redundancy, simulate_redundancy
+
+SETS = ("rte", "temp", "dog", "bluebird", "web", "sp")
+TARGETS = (0.05, 0.10, 0.15)
+METHODS = ("bcc", "calibrated")
+
+
+def rows_of(name: str, method_name: str, seed: int) -> list[dict[str, Any]]:
+    """Replays at all targets, and the fixed redundancy that is as good as each."""
+    votes, truth = load(name)
+    method = aggregator(method_name, seed=seed)
+    deepest = int(votes.votes_per_item.max())
+    fixed = [
+        fixed_redundancy(votes, truth, method, n, seed=seed) for n in range(1, min(deepest, 40) + 1)
+    ]
+    rows = []
+    for target in TARGETS:
+        found = simulate_redundancy(votes, truth, method, target, seed=seed)
+        enough = [n for n, error in fixed if error <= found.error + 1e-12]
+        rows.append(
+            {"set": name, "method": method_name, "seed": seed, "all_votes": votes.n_votes}
+            | asdict(found)
+            | {"fixed_votes": min(enough, default=None)}
+        )
+    return rows
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """One row for each set, method and target; then the means."""
+    lines = [
+        f"# {result['question']}\n",
+        f"*{result['date']}; {result['machine']['cores']} cores of {result['machine']['cpu']}; "
+        f"seeds {result['seeds']}; ± is the standard deviation over seeds.*\n",
+        "| set | method | target | stopped, % | expected, % | realised, % | all items, % | "
+        "votes used, % | fixed, % |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in (*SETS, "mean"):
+        for method in METHODS:
+            for target in TARGETS:
+                rows = [
+                    r for r in result["rows"]
+                    if name in (r["set"], "mean") and (r["method"], r["target"]) == (method, target)
+                ]  # fmt: skip
+                lines.append(f"| {name} | {method} | {target:.0%} | {_cells(rows)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(rows: list[dict[str, Any]]) -> str:
+    """Means over seeds (over sets too in the last rows), spread where one set is shown."""
+    seeds = sorted({r["seed"] for r in rows})
+    columns = ["stopped", "expected_error", "stopped_error", "error", "used", "fixed"]
+    table = []
+    for seed in seeds:
+        of = [_shares(r) for r in rows if r["seed"] == seed]
+        table.append({c: _mean([r[c] for r in of]) for c in columns})
+    return " | ".join(_cell([100 * row[c] for row in table if row[c] is not None])
+                      for c in columns)  # fmt: skip
+
+
+def _shares(row: dict[str, Any]) -> dict[str, Any]:
+    fixed = row["fixed_votes"]
+    return row | {
+        "used": row["n_votes"] / row["all_votes"],
+        "fixed": None if fixed is None else fixed / row["all_votes"],
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "-"
+    of = spread(values)
+    text = f"{of['mean']:.1f}"
+    return text if of["sd"] is None else f"{text} ± {of['sd']:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    seeds = range(parser.parse_args().seeds)
+    find_data()
+    warnings.simplefilter("ignore")
+    result = record(__doc__.strip().splitlines()[0], list(seeds))
+    result["rows"] = []
+    for name in SETS:
+        for method in METHODS:
+            for seed in seeds:
+                result["rows"] += rows_of(name, method, seed)
+            print(name, method, flush=True)
+    write_json(RESULTS / "stopping.json", result)
+    text = markdown(result)
+    (RESULTS / "stopping.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
