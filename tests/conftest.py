@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from crowdlearn.votes import Votes
+
+settings.register_profile("untimed", deadline=None)  # a first call compiles
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "crowd"
 

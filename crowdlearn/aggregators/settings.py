@@ -46,6 +46,7 @@ POSITIVE = {
     "prior_count",
     "off_diagonal",
     "diagonal",
+    "settled_diagonal",
     "easy",
     "hard",
     "guess_count",

@@ -56,6 +56,13 @@ def stream(
         float | None,
         typer.Option(min=0, max=1, help="Count the items that may stop at this mean error."),
     ] = None,
+    audit: Annotated[
+        str | None,
+        typer.Option(
+            help="File with the columns task,label of a random sample of items that an expert has "
+            "checked: --target then counts what they vouch for. Never learned from."
+        ),
+    ] = None,
     rescore: Annotated[
         bool,
         typer.Option(help="Settle all items anew whenever the votes have doubled, and at the end."),
@@ -90,6 +97,9 @@ def stream(
     )  # fmt: skip
     current = chosen.init(names) if current is None else current
     truths, answers = _labels(truth, names), _labels(expert, names)
+    checked = None if audit is None else _labels(audit, names)
+    if checked is not None and target is None:
+        raise SettingsError("--audit needs --target, the mean error it should vouch for")
     saved = time.monotonic()
     with first_interrupt() as interrupted:
         for part in parts:
@@ -100,7 +110,7 @@ def stream(
             if rescore and current.n_votes >= 2 * max(about["rescored_at"], batch):
                 current, _ = chosen.rescore(current)
                 about["rescored_at"] = current.n_votes
-            row = _line(chosen, current, truths, urgency, target)
+            row = _line(chosen, current, truths, urgency, target, checked)
             _tell(row, 1000 * (time.perf_counter() - started), json)
             if kept is not None and time.monotonic() - saved > SAVE_EVERY:
                 save_stream(kept, chosen, current, **about)
@@ -145,13 +155,18 @@ def _answer(method: Any, state: Any, answers: Mapping[str, str], ask: int, urgen
 
 
 def _line(
-    method: Any, state: Any, truths: Mapping[str, str], urgency: Any, target: float | None
+    method: Any,
+    state: Any,
+    truths: Mapping[str, str],
+    urgency: Any,
+    target: float | None,
+    audit: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     """What a batch's line says, milliseconds apart."""
     from crowdlearn.online.queue import error_so_far, n_done, queue
 
     head = queue(method, state, urgency)[:SHOWN]
-    done = {} if target is None else {"done": n_done(state, target)}
+    done = {} if target is None else {"done": n_done(state, target, audit)}
     return {
         "votes": state.n_votes,
         "items": len(state.items),

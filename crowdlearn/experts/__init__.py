@@ -1,6 +1,7 @@
 """Which few items an expert should look at, at what price, and when to stop asking."""
 
 from crowdlearn.experts.acquisition import cent, entropy, least_confident, margin
+from crowdlearn.experts.audit import certified_items
 from crowdlearn.experts.belief import Belief
 from crowdlearn.experts.budget import Budget, DynamicBudget
 from crowdlearn.experts.diversity import alike_by_features, alike_by_votes, choose
@@ -21,6 +22,7 @@ __all__ = [
     "alike_by_features",
     "alike_by_votes",
     "cent",
+    "certified_items",
     "choose",
     "entropy",
     "expected_error_reduction",

@@ -36,13 +36,13 @@ class Budget:
     def left(self) -> float:
         return max(self.total - self.spent, 0.0)
 
-    def affordable(self, n: int) -> int:
-        """How many of `n` items may be asked in one batch now."""
+    def affordable(self, n: int, loss: float | None = None) -> int:
+        """How many of `n` items may be asked in one batch now, whatever the loss."""
         room = self.total * (1 + SLACK) - self.spent - self.batch_cost
         most = max(math.floor(room / self.item_cost), 0)
         return min(n, most, n if self.most_a_batch is None else self.most_a_batch)
 
-    def after(self, n: int) -> Budget:
+    def after(self, n: int, loss: float | None = None) -> Budget:
         """The budget once a batch of `n` is asked. Raises SettingsError where it is too much."""
         if n > self.affordable(n):
             raise SettingsError(

@@ -30,12 +30,11 @@ def stop_items(
     mean, if the posterior is that of the model that made the votes. Posteriors do not depend on why
     one stopped, so it holds however often the rule is applied while votes come in. A model whose
     posteriors are too sure breaks it by as much as they are: `benchmarks/results/stopping.md` has
-    what that is on real votes.
+    what that is on real votes, and `certified_items` a promise that does not lean on the model.
 
     Raises SettingsError for a target outside 0 to 1.
     """
-    if not 0 <= target <= 1:
-        raise SettingsError(f"the target error is from 0 to 1, not {target!r}")
+    check_target(target)
     doubt = 1 - posterior.max(axis=1)
     stop = np.zeros(len(doubt), dtype=np.bool_) if stopped is None else stopped.copy()
     open_items = np.flatnonzero(~stop)
@@ -45,6 +44,12 @@ def stop_items(
     last = np.flatnonzero(within)
     stop[order[: last[-1] + 1 if len(last) else 0]] = True
     return stop
+
+
+def check_target(target: float) -> None:
+    """Raises SettingsError for what is not an error rate."""
+    if not 0 <= target <= 1:
+        raise SettingsError(f"the target error is from 0 to 1, not {target!r}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,9 @@ from crowdlearn.learning.classifiers import (
     classifier,
     out_of_fold,
 )
+from crowdlearn.learning.expert import Expert
 from crowdlearn.learning.feature_aware import FeatureAware, FeatureAwareFit
-from crowdlearn.learning.pipeline import Expert, NoisyCrowdPipeline, PipelineState, Step
+from crowdlearn.learning.pipeline import NoisyCrowdPipeline, PipelineState, Step
 
 LAZY = {
     "NetworkClassifier": "crowdlearn.learning.network",

@@ -10,10 +10,8 @@ Inference   Alternate: the classifier is trained on the posterior as soft labels
 Papers      Raykar et al. (2010), Learning from crowds, JMLR: classifier and workers in one model.
             LABNET: Ghiassi, Birke and Chen (2022), ICAART: iterate, with a rule for retraining;
             reconstructed from its abstract.
-Departures  Out-of-fold probabilities; the folds are drawn anew every round and what they say is
-            averaged with the rounds before (with folds that stay, the items of each drift off on
-            their own). h stands over its mean: a classifier that knows nothing then leaves plain
-            BCC. Bayesian workers.
+Departures  Out-of-fold probabilities, of the same folds in every round. h stands over its mean: a
+            classifier that knows nothing then leaves plain BCC. Bayesian workers.
 """
 
 from __future__ import annotations

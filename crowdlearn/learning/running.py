@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from crowdlearn.experts.belief import StreamBelief
 from crowdlearn.experts.diversity import choose
 from crowdlearn.experts.strategies import strategy
 from crowdlearn.learning.files import FeatureTable
@@ -62,7 +63,9 @@ def label_rows(method: NoisyCrowdPipeline, state: PipelineState) -> list[Row]:
         (
             name,
             classes[labels[row]],
-            1.0 if name in asked else float(posterior[place[name], labels[row]]),
+            1.0
+            if name in asked and method.expert_worker is None
+            else float(posterior[place[name], labels[row]]),
             "expert" if name in asked else "crowd",
         )
         for row, name in enumerate(state.names)
@@ -78,11 +81,14 @@ def write_labels(path: Path, rows: Sequence[Row]) -> None:
 
 def to_ask(method: NoisyCrowdPipeline, state: PipelineState) -> list[str]:
     """The items that an expert should see next, the budget's worth, most urgent first."""
-    from crowdlearn.experts.belief import StreamBelief
-
     belief: Any = StreamBelief(method.aggregator, state.stream)
     if state.classifier is not None and state.names == list(state.stream.items):
-        vars(belief)["classifier"] = state.classifier.predict_proba(np.concatenate(state.features))
+        vars(belief)["classifier"] = state.classifier.predict_proba(state.features)
     urgency = strategy(method.strategy)(belief, np.random.default_rng(method.seed))
-    chosen = choose(urgency, int(method.budget * len(state.names) + 1e-9))
+    n_items, budget = len(state.names), method.budget
+    if isinstance(budget, int | float):
+        n_asked = int(budget * n_items + 1e-9)
+    else:
+        n_asked = budget.affordable(n_items)
+    chosen = choose(urgency, n_asked)
     return [state.stream.items[i] for i in chosen]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from crowdlearn.evaluation import error_of_names
+from crowdlearn.experts.audit import certified_items
 from crowdlearn.experts.belief import StreamBelief
 from crowdlearn.experts.stopping import stop_items
 from crowdlearn.experts.strategies import Strategy
@@ -26,12 +27,20 @@ def queue(method: Any, state: Any, chosen: Strategy) -> list[int]:
     return found
 
 
-def n_done(state: Any, target: float) -> int:
-    """How many items need no more votes for a mean error of at most `target` (`stop_items`).
+def n_done(state: Any, target: float, audit: Mapping[str, str] | None = None) -> int:
+    """How many items need no more votes for a mean error of at most `target`.
 
-    Items with a gold answer are done, and count as certain.
+    By `stop_items`, which trusts the posterior; where an `audit` is given (item -> class of a
+    random sample that the stream has not been told), by `certified_items`. Items with a gold
+    answer are done, and count as certain; so do audited ones.
     """
-    return int(stop_items(state.tau.live, target, state.ledger.gold.live >= 0).sum())
+    answered = state.ledger.gold.live >= 0
+    if audit is None:
+        return int(stop_items(state.tau.live, target, answered).sum())
+    code = {name: k for k, name in enumerate(state.classes)}
+    known = np.array([code.get(audit.get(name, ""), -1) for name in state.items], dtype=np.int64)
+    done = certified_items(state.tau.live, target, known, answered)
+    return int((done | answered | (known >= 0)).sum())
 
 
 def error_so_far(state: Any, truths: Mapping[str, str]) -> float | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -270,15 +270,26 @@ class StreamingBcc:
 class StreamingIdbla(StreamingBcc):
     """Settings of streaming IDBLA: on a hard item a vote may be a guess.
 
-    A worker starts out twice as likely right as wrong (`diagonal` 2), where the batch form starts
-    flat: with the few votes of a first batch the flat prior lets guesses swallow a class.
+    In an update a worker starts out twice as likely right as wrong (`diagonal` 2), where the batch
+    form starts flat: with the few votes of a first batch the flat prior lets guesses swallow a
+    class. `rescore`, which has all votes, takes the batch form's `settled_diagonal`.
     """
 
     name: ClassVar[str] = "idbla"
 
+    settled_diagonal: float = 1.0
+
     easy: float = 9.0
     hard: float = 1.0
     guess_count: float = 1.0
+
+    def rescore(
+        self, state: VbState, *, max_sweeps: int = 1000, tolerance: float = 1e-6
+    ) -> tuple[VbState, Aggregation]:
+        settled = replace(self, diagonal=self.settled_diagonal)
+        return super(StreamingIdbla, settled).rescore(
+            state, max_sweeps=max_sweeps, tolerance=tolerance
+        )
 
     def _start(self, state: VbState, touched: Touched) -> tuple[np.ndarray, np.ndarray]:
         tau, weight = super()._start(state, touched)

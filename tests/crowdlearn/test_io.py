@@ -311,9 +311,7 @@ def test_small_batches_and_large_ones_give_equal_codes(
     assert_array_equal(whole.label, pieces.label)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(triples=rows)
 def test_what_is_written_is_read_back(triples: list[tuple[str, str, str]], tmp_path: Path) -> None:
     votes = read_votes(table(triples))
@@ -330,7 +328,7 @@ def test_what_is_written_is_read_back(triples: list[tuple[str, str, str]], tmp_p
         assert as_rows(again) == as_rows(votes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(triples=rows, order=st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing_but_the_order(
     triples: list[tuple[str, str, str]], order: object

@@ -70,6 +70,27 @@ def test_an_expert_answers_what_is_least_certain(folder: Path) -> None:
     assert helped[-1]["error"] < alone[-1]["error"]
 
 
+def test_an_audit_vouches_for_items_and_teaches_nothing(folder: Path, tmp_path: Path) -> None:
+    """One that is wrong throughout lets nothing stop, a right one much; errors are the same."""
+    lines = (folder / "truth.csv").read_text().splitlines()[:101]
+    (tmp_path / "right.csv").write_text("\n".join(lines) + "\n")
+    wrong = [f"{n},{(int(k) + 1) % 3}" for n, k in (line.split(",") for line in lines[1:])]
+    (tmp_path / "wrong.csv").write_text("\n".join([lines[0], *wrong]) + "\n")
+    words = (folder / "votes.csv", "--truth", folder / "truth.csv", "--batch", 600, "--json")
+    plain, right, lies = (
+        rows(run(*words, *more).stdout)
+        for more in (
+            ("--target", 0.2),
+            ("--target", 0.2, "--audit", tmp_path / "right.csv"),
+            ("--target", 0.2, "--audit", tmp_path / "wrong.csv"),
+        )
+    )
+    assert [row["error"] for row in plain] == [row["error"] for row in right]
+    assert right[-2]["done"] > 150 and lies[-2]["done"] == 100
+    alone = run(*words, "--audit", tmp_path / "right.csv")
+    assert alone.exit_code == 2 and "--audit needs --target" in alone.stderr
+
+
 COMMAND = "from crowdlearn.cli import main; main()"
 KILLED = """
 import os, signal

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crowdlearn.aggregators import aggregator
 from crowdlearn.errors import SettingsError, VotesError
-from crowdlearn.experts import STRATEGIES
-from crowdlearn.learning import ConstantClassifier, Expert, NoisyCrowdPipeline, classifier
+from crowdlearn.experts import STRATEGIES, Budget, DynamicBudget, strong_prior
+from crowdlearn.learning import (
+    ConstantClassifier,
+    Expert,
+    NoisyCrowdPipeline,
+    PipelineState,
+    classifier,
+)
 from crowdlearn.online import stream
 from crowdlearn.simulate import bila_bimodal
 from crowdlearn.votes import Votes
@@ -54,14 +61,86 @@ def test_a_full_budget_leaves_no_error_and_none_is_plain_aggregation() -> None:
     state, _ = run(NoisyCrowdPipeline(budget=1.0), [80, 80, 80], Expert(TRUTH))
     assert (state.labels() == WORLD.truth).all()
     expert = Expert(TRUTH)
-    state, steps = run(NoisyCrowdPipeline(budget=0.0), [80, 80, 80], expert)
+    state, steps = run(NoisyCrowdPipeline(budget=0.0, resettle=False), [80, 80, 80], expert)
     assert expert.n_calls == 0
     method = stream("bcc")
     alone = method.init(CLASSES)
     for n, step in enumerate(steps):
         alone, update = method.update(alone, chunk(np.arange(80 * n, 80 * n + 80)))
         assert (step.posterior == update.posterior).all()
-        assert (state.target[n].argmax(axis=1) == update.labels).all()
+        assert (state.labels()[80 * n : 80 * n + 80] == update.labels).all()
+
+
+def test_whenever_the_votes_have_doubled_all_labels_are_those_of_all_votes() -> None:
+    method = NoisyCrowdPipeline(budget=0.1)
+    state, _ = run(method, [60, 60, 120], Expert(TRUTH))
+    assert state.n_settled == state.stream.n_votes
+    check_settled(state)
+    state, _ = run(method, [60, 60, 60, 40, 20], Expert(TRUTH))
+    assert state.n_settled < state.stream.n_votes
+    check_settled(method.finish(state))
+
+
+def check_settled(state: PipelineState) -> None:
+    """The pool's labels are those of a batch fit of everything."""
+    fit = aggregator("bcc").fit(WORLD.votes, gold=state.answers)
+    place = {name: row for row, name in enumerate(WORLD.votes.items.to_pylist())}
+    assert (state.labels() == fit.labels[[place[name] for name in state.names]]).all()
+
+
+@given(st.floats(0, 60), st.floats(0.5, 3), st.floats(0, 5), st.integers(1, 9))
+def test_a_purse_is_never_exceeded(total: float, item: float, batch: float, most: int) -> None:
+    purse = Budget(total=total, item_cost=item, batch_cost=batch, most_a_batch=most)
+    method = NoisyCrowdPipeline(classifier=ConstantClassifier(), budget=purse, resettle=False)
+    state, steps = run(method, [20, 20, 20], Expert(TRUTH))
+    spent = sum(item * len(s.asked) + batch * bool(s.asked) for s in steps)
+    assert spent <= total * (1 + 1e-9) and spent == pytest.approx(state.budget.spent)
+    assert max(len(step.asked) for step in steps) <= most
+
+
+def test_a_dynamic_budget_follows_the_loss_and_never_exceeds_its_total() -> None:
+    budget = DynamicBudget(total=15, base=8, least=1)
+    state, steps = run(NoisyCrowdPipeline(budget=budget), [60, 60, 60, 60], Expert(TRUTH))
+    asked = [len(step.asked) for step in steps]
+    assert asked[0] == 8 and sum(asked) == state.budget.spent == 15
+    assert state.loss is not None and state.budget.n_losses == 3
+
+
+def test_near_copies_wait() -> None:
+    """Every item twice in features: with a distance given no pair is asked about."""
+    twice = np.repeat(np.random.default_rng(3).normal(size=(60, 4)), 2, axis=0)
+    for near, pairs in ((None, True), (0.01, False)):
+        method = NoisyCrowdPipeline(
+            budget=0.4, strategy="random", alike_within=near, classifier=ConstantClassifier()
+        )
+        state = method.init(CLASSES)
+        _, step = method.step(state, chunk(np.arange(120)), twice, Expert(TRUTH))
+        couples = [int(name) // 2 for name in step.asked]
+        assert len(couples) == 48 and (len(set(couples)) < 48) is pairs
+
+
+def test_an_expert_who_errs_is_outvoted_where_all_others_are_sure() -> None:
+    """As gold its mistakes stay; as a worker of known accuracy they are weighed."""
+    expert = Expert(TRUTH, CLASSES, error=0.3, seed=2)
+    wrong = {}
+    for name in (None, "judge"):
+        prior = {} if name is None else {"judge": strong_prior(0.7)}
+        method = NoisyCrowdPipeline(
+            aggregator=stream("bcc", experts=prior), budget=1.0, expert_worker=name,
+            strategy="random", classifier=ConstantClassifier(),
+        )  # fmt: skip
+        state, _ = run(method, [120, 120], expert)
+        wrong[name] = (state.labels() != WORLD.truth).mean()
+    assert wrong["judge"] < 0.15 < wrong[None]
+    assert "judge" in state.stream.workers
+    settled = method.settle(state).aggregation
+    assert set(settled.votes.workers.to_pylist()) >= {"judge"}
+
+
+def test_only_what_the_expert_knows_is_asked() -> None:
+    few = {name: TRUTH[name] for name in list(TRUTH)[:30]}
+    state, _ = run(NoisyCrowdPipeline(budget=0.5), [80, 80], Expert(few))
+    assert set(state.asked) == set(few)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -119,7 +198,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_lost() -> None:
     assert len(state.names) == 40 and state.stream.n_votes == chunk(np.arange(40)).n_votes
     with pytest.raises(VotesError, match="no answer for item 'x'"):
         Expert({}).ask(["x"])
-    for settings in ({"budget": 1.5}, {"strategy": "luck"}):
+    for settings in ({"budget": 1.5}, {"strategy": "luck"}, {"alike_within": 0.0}):
         with pytest.raises(SettingsError):
             NoisyCrowdPipeline(**settings)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="error of an expert"):

@@ -51,7 +51,7 @@ def test_rescored_it_does_not_matter_how_votes_came(crowd: World, name: str, by_
     method = stream(name)
     state = run(method, batches(crowd.votes, 17, by_vote=by_vote), crowd.votes.classes)
     state, result = method.rescore(state, tolerance=1e-9, max_sweeps=5000)
-    fit = aggregator(name, **SAME[name], **STILL).fit(crowd.votes)
+    fit = aggregator(name, **STILL).fit(crowd.votes)
     assert_allclose(in_order(state, crowd.votes), fit.posterior, atol=1e-7)
     assert result.history.converged
 

@@ -260,7 +260,7 @@ def test_trees_hold_every_vote_of_a_group_once(sizes, shuffled):
 PICK = jax.jit(jax_kernels._pick)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.lists(
