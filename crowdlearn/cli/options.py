@@ -82,6 +82,15 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
 ]
+EXPERT = "(expert)"  # the worker whose votes are the answers of an expert who may err
+ExpertAccuracyOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1,
+        help="Share of right answers of an expert who may err: they count as votes of a worker who "
+        "is known to be so good. Without it they are taken as certain.",
+    ),
+]  # fmt: skip
 SeedOption = Annotated[
     int | None, typer.Option(help="Seed of all that is drawn.", show_default="0")
 ]
@@ -159,8 +168,14 @@ def make_method(name: str | None, flags: Mapping[str, Any], pairs: Iterable[str]
     return aggregator(name, **chosen)
 
 
-def make_stream(name: str, seed: int | None, pairs: Iterable[str] | None) -> Any:
-    """The streaming method of this name with the settings that were given."""
+def make_stream(
+    name: str, seed: int | None, pairs: Iterable[str] | None, expert_accuracy: float | None = None
+) -> Any:
+    """The streaming method of this name with the settings that were given.
+
+    With an accuracy the worker `EXPERT` is known to be right that often.
+    """
+    from crowdlearn.experts import strong_prior
     from crowdlearn.online import STREAMS, stream
 
     if name not in STREAMS:
@@ -169,6 +184,8 @@ def make_stream(name: str, seed: int | None, pairs: Iterable[str] | None) -> Any
     texts = dict(_pair(pair, "--set", "forget=0.99") for pair in pairs or ())
     texts = {key.replace("-", "_"): value for key, value in texts.items()}
     chosen = {key: typed(key, value, kinds.get(key, "str")) for key, value in texts.items()}
+    if expert_accuracy is not None:
+        chosen["experts"] = {EXPERT: strong_prior(expert_accuracy)}
     return stream(name, **chosen | ({} if seed is None else {"seed": seed}))
 
 

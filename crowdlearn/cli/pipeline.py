@@ -9,9 +9,11 @@ import typer
 
 from crowdlearn.cli.exits import INTERRUPTED, first_interrupt, print_json, say
 from crowdlearn.cli.options import (
+    EXPERT,
     ClassesOption,
     ColumnsOption,
     DropOption,
+    ExpertAccuracyOption,
     JsonOption,
     SeedOption,
     SetOption,
@@ -52,6 +54,18 @@ def pipeline(
     method: Annotated[
         str, typer.Option("--method", "-m", help="bcc, idbla, majority, bila or consensus.")
     ] = "bcc",
+    expert_accuracy: ExpertAccuracyOption = None,
+    resettle: Annotated[
+        bool,
+        typer.Option(help="Settle all items anew whenever the votes have doubled, and at the end."),
+    ] = True,
+    alike_within: Annotated[
+        float | None,
+        typer.Option(
+            help="Distance of features up to which the items of a chunk are near copies, of which "
+            "one is asked about first."
+        ),
+    ] = None,
     soft: Annotated[bool, typer.Option(help="Train on posteriors instead of labels.")] = False,
     out: Annotated[
         str | None,
@@ -68,7 +82,8 @@ def pipeline(
 
     Items come in the order of the votes, --chunk at a time; a line for each chunk tells the label
     error so far where truth is given, and the test accuracy where the features have test items.
-    Without --truth and --expert nobody is asked, and the most urgent items are told at the end.
+    With --resettle the last line has all items settled together. Without --truth and --expert
+    nobody is asked, and the most urgent items are told at the end.
     """
     from crowdlearn.io import read_labels, read_votes
     from crowdlearn.learning import Expert, NoisyCrowdPipeline
@@ -84,8 +99,10 @@ def pipeline(
     truths = {} if truth is None else read_labels(truth, read.classes)
     known = truths if expert is None else read_labels(expert, read.classes)
     run = NoisyCrowdPipeline(
-        aggregator=make_stream(method, seed, settings), classifier=classifier_of(classifier),
-        budget=budget, strategy=strategy, soft=soft, seed=seed or 0,
+        aggregator=make_stream(method, seed, settings, expert_accuracy),
+        classifier=classifier_of(classifier), budget=budget, strategy=strategy, soft=soft,
+        expert_worker=None if expert_accuracy is None else EXPERT, resettle=resettle,
+        alike_within=alike_within, seed=seed or 0,
     )  # fmt: skip
     asked = Expert(known) if known else None
     state = run.init(read.classes)
@@ -95,6 +112,10 @@ def pipeline(
             _tell(_line(state, read.classes, truths, table), json)
             if interrupted.is_set():
                 break
+        else:
+            if resettle and state.n_settled < state.stream.n_votes:
+                state = run.finish(state)
+                _tell(_line(state, read.classes, truths, table), json)
     if out is not None:
         write_labels(Path(out), label_rows(run, state))
     if asked is None and state.names:

@@ -11,9 +11,11 @@ import typer
 
 from crowdlearn.cli.exits import INTERRUPTED, first_interrupt, print_json, say
 from crowdlearn.cli.options import (
+    EXPERT,
     ClassesOption,
     ColumnsOption,
     DropOption,
+    ExpertAccuracyOption,
     JsonOption,
     SeedOption,
     SetOption,
@@ -44,6 +46,7 @@ def stream(
     expert: Annotated[
         str | None, typer.Option(help="File with the columns task,label: what an expert knows.")
     ] = None,
+    expert_accuracy: ExpertAccuracyOption = None,
     strategy: Annotated[
         str,
         typer.Option(
@@ -84,7 +87,7 @@ def stream(
     from crowdlearn.io import read_batches
     from crowdlearn.online import load_stream, save_stream
 
-    chosen = make_stream(method, seed, settings)
+    chosen = make_stream(method, seed, settings, expert_accuracy)
     urgency = _strategy(strategy)
     about: dict[str, Any] = {"rows": 0, "rescored_at": 0}
     kept = None if state is None else Path(state)
@@ -147,11 +150,16 @@ def _answer(method: Any, state: Any, answers: Mapping[str, str], ask: int, urgen
     """The expert answers the most urgent of the items it knows and has not answered."""
     if not (answers and ask):
         return state
+    from crowdlearn.experts import votes_of
     from crowdlearn.online.queue import queue
 
     open_items = [i for i in queue(method, state, urgency) if state.items[i] in answers][:ask]
     known = {state.items[i]: answers[state.items[i]] for i in open_items}
-    return method.update(state, None, known)[0] if known else state
+    if not known:
+        return state
+    if EXPERT in getattr(method, "experts", {}):
+        return method.update(state, votes_of(EXPERT, known, state.classes))[0]
+    return method.update(state, None, known)[0]
 
 
 def _line(
@@ -163,14 +171,14 @@ def _line(
     audit: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     """What a batch's line says, milliseconds apart."""
-    from crowdlearn.online.queue import error_so_far, n_done, queue
+    from crowdlearn.online.queue import answered, error_so_far, n_done, queue
 
     head = queue(method, state, urgency)[:SHOWN]
     done = {} if target is None else {"done": n_done(state, target, audit)}
     return {
         "votes": state.n_votes,
         "items": len(state.items),
-        "answered": int((state.ledger.gold.live >= 0).sum()),
+        "answered": int(answered(method, state).sum()),
         **done,
         "error": error_so_far(state, truths),
         "queue": [

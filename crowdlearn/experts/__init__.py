@@ -6,7 +6,7 @@ from crowdlearn.experts.belief import Belief
 from crowdlearn.experts.budget import Budget, DynamicBudget
 from crowdlearn.experts.diversity import alike_by_features, alike_by_votes, choose
 from crowdlearn.experts.expected import expected_error_reduction, expected_information_gain
-from crowdlearn.experts.imperfect import after_answers, expert_confusion, strong_prior
+from crowdlearn.experts.imperfect import after_answers, expert_confusion, strong_prior, votes_of
 from crowdlearn.experts.replay import Replay, fixed_redundancy, simulate_redundancy
 from crowdlearn.experts.stopping import NextStep, next_step, stop_items
 from crowdlearn.experts.strategies import STRATEGIES, strategy
@@ -36,4 +36,5 @@ __all__ = [
     "stop_items",
     "strategy",
     "strong_prior",
+    "votes_of",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from crowdlearn.errors import SettingsError
+from crowdlearn.votes import Votes
 
 
 def expert_confusion(accuracy: float, n_classes: int) -> Float[np.ndarray, "class class"]:
@@ -43,6 +46,21 @@ def strong_prior(accuracy: float, answers: float = 100.0) -> tuple[float, float]
     if not (accuracy < 1 and answers > 0):
         raise SettingsError("an expert who never errs gives gold answers: pass them as answers=")
     return accuracy * answers, (1 - accuracy) * answers
+
+
+def votes_of(expert: str, answers: Mapping[str, str], classes: Sequence[str]) -> Votes:
+    """Answers (item -> class) as votes of a worker of this name.
+
+    Raises SettingsError for an answer that is not one of the classes.
+    """
+    strange = [label for label in answers.values() if label not in classes]
+    if strange:
+        raise SettingsError(f"answer {strange[0]!r} is not one of {', '.join(classes)}")
+    return Votes.from_codes(
+        np.arange(len(answers)), np.zeros(len(answers), dtype=np.int64),
+        np.array([classes.index(label) for label in answers.values()], dtype=np.int64),
+        items=list(answers), workers=[expert], classes=classes,
+    )  # fmt: skip
 
 
 def _check(accuracy: float) -> None:

@@ -19,6 +19,7 @@ from crowdlearn.learning.pipeline import NoisyCrowdPipeline, PipelineState, Step
 
 LAZY = {
     "NetworkClassifier": "crowdlearn.learning.network",
+    "convolutional": "crowdlearn.learning.network",
     "CrowdLayer": "crowdlearn.learning.crowd_networks",
     "Conal": "crowdlearn.learning.crowd_networks",
 }  # these need torch
@@ -39,6 +40,7 @@ __all__ = [
     "SklearnClassifier",
     "Step",
     "classifier",
+    "convolutional",
     "out_of_fold",
 ]
 

@@ -24,6 +24,7 @@ from crowdlearn.errors import SettingsError, VotesError
 from crowdlearn.experts.belief import Belief
 from crowdlearn.experts.budget import Budget, DynamicBudget
 from crowdlearn.experts.diversity import alike_by_features, choose
+from crowdlearn.experts.imperfect import votes_of
 from crowdlearn.experts.strategies import strategy
 from crowdlearn.learning.classifiers import Classifier, FittedClassifier, svm
 from crowdlearn.learning.expert import Expert
@@ -153,9 +154,13 @@ class NoisyCrowdPipeline:
         return state, Step(tuple(names), posterior, tuple(chosen), answers)
 
     def finish(self, state: PipelineState) -> PipelineState:
-        """All items settled anew by the stream, as after a doubling, and the classifier trained."""
-        self._settle_anew(state)
-        self._train(state)
+        """All items settled anew by the stream, as after a doubling, and the classifier trained.
+
+        Where that has just been done nothing changes.
+        """
+        if state.n_settled < state.stream.n_votes:
+            self._settle_anew(state)
+            self._train(state)
         return state
 
     def settle(self, state: PipelineState, method: FeatureAware | None = None) -> FeatureAwareFit:
@@ -237,7 +242,7 @@ class NoisyCrowdPipeline:
         if state.budget is not None:
             state.budget = state.budget.after(len(answers), state.loss)
         if self.expert_worker is not None and answers:
-            said = self._as_votes(state, answers)
+            said = votes_of(self.expert_worker, answers, self.classes_of(state))
             state.stream, update = self.aggregator.update(state.stream, said)
             rows = [state.row(name) for name in update.items.to_pylist()]
             state.target[rows] = self._target(update.posterior, update.labels)
@@ -260,15 +265,6 @@ class NoisyCrowdPipeline:
             state.target[rows] = self._target(fit.posterior, fit.labels)
             self._keep_answers(state)
         state.n_settled = state.stream.n_votes
-
-    def _as_votes(self, state: PipelineState, answers: Mapping[str, str]) -> Votes:
-        """Answers as votes of the expert."""
-        classes = self.classes_of(state)
-        return Votes.from_codes(
-            np.arange(len(answers)), np.zeros(len(answers), dtype=np.int64),
-            np.array([classes.index(label) for label in answers.values()]),
-            items=list(answers), workers=[str(self.expert_worker)], classes=classes,
-        )  # fmt: skip
 
     def _train(self, state: PipelineState) -> None:
         """A classifier of the pool, and its loss there."""

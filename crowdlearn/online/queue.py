@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from crowdlearn.evaluation import error_of_names
 from crowdlearn.experts.audit import certified_items
@@ -15,15 +16,24 @@ from crowdlearn.experts.strategies import Strategy
 
 
 def queue(method: Any, state: Any, chosen: Strategy) -> list[int]:
-    """Items without a gold answer, the most urgent first; of equals, the earlier one.
+    """Items that no expert has answered, the most urgent first; of equals, the earlier one.
 
     `chosen` is one of `crowdlearn.experts.STRATEGIES`, or a function like them. With one that looks
     at the posterior alone this costs by the items so far, with the others by the votes.
     """
     rng = np.random.default_rng([method.seed, state.n_updates])
-    free = np.flatnonzero(state.ledger.gold.live < 0)
+    free = np.flatnonzero(~answered(method, state))
     urgency = chosen(StreamBelief(method, state), rng)[free]
     found: list[int] = free[np.argsort(-urgency, kind="stable")].tolist()
+    return found
+
+
+def answered(method: Any, state: Any) -> Bool[np.ndarray, " item"]:
+    """Which items have a gold answer, or a vote of one of the `experts` of the method."""
+    found: np.ndarray = state.ledger.gold.live >= 0
+    for name in getattr(method, "experts", {}):
+        code = state.ledger.worker_codes.get(name, -1)
+        found[state.ledger.item.live[state.ledger.worker.live == code]] = True
     return found
 
 

@@ -48,8 +48,8 @@ def test_a_line_a_chunk_and_labels_on_disk(folder: Path, tmp_path: Path) -> None
     done = run(folder, "--truth", folder / "truth.csv", "--out", out, "--json")
     assert done.exit_code == 0, done.output
     found = rows(done.stdout)
-    assert [row["items"] for row in found] == [100, 200, 300]
-    assert [row["asked"] for row in found] == [10, 20, 30]
+    assert [row["items"] for row in found] == [100, 200, 300, 300]  # the last: all settled anew
+    assert [row["asked"] for row in found] == [10, 20, 30, 30]
     with out.open() as file:
         table = list(csv.DictReader(file))
     assert len(table) == N and sum(row["source"] == "expert" for row in table) == 30
@@ -73,9 +73,19 @@ def test_the_same_as_the_library(folder: Path) -> None:
     state = method.init(votes.classes)
     for part, features in chunks(votes, read_features(folder / "f.npz"), 100):
         state, _ = method.step(state, part, features, expert)
+    state = method.finish(state)
     found = rows(run(folder, "--truth", folder / "truth.csv", "--json").stdout)[-1]
     assert found["label_error"] == label_error_of(state, votes.classes, truths)
     assert expert.n_calls == found["asked"]
+
+
+def test_an_expert_who_errs_and_copies_that_wait(folder: Path) -> None:
+    words = ("--truth", folder / "truth.csv", "--budget", 0.2, "--json")
+    sure = rows(run(folder, *words).stdout)[-1]
+    doubted = rows(run(folder, *words, "--expert-accuracy", 0.6).stdout)[-1]
+    frozen = rows(run(folder, *words, "--no-resettle", "--alike-within", 20).stdout)
+    assert sure["label_error"] < doubted["label_error"] and doubted["asked"] == 60
+    assert [row["asked"] for row in frozen] == [20, 40, 60]
 
 
 def test_without_an_expert_it_says_whom_to_ask(folder: Path) -> None:
@@ -93,6 +103,7 @@ def test_mistakes_end_in_one_line(folder: Path, tmp_path: Path) -> None:
         (("--features", short), "has no row of features"),
         (("--features", tmp_path / "none.npz"), "none.npz: no .npz file"),
         (("--method", "ebcc"), "'ebcc' is not one of"),
+        (("--alike-within", 0), "alike_within must be above 0"),
     ):
         done = run(folder, *words)
         assert done.exit_code == 2 and match in done.stderr, done.output

@@ -70,6 +70,24 @@ def test_an_expert_answers_what_is_least_certain(folder: Path) -> None:
     assert helped[-1]["error"] < alone[-1]["error"]
 
 
+def test_an_expert_who_errs_is_weighed(folder: Path, tmp_path: Path) -> None:
+    """Lies taken as certain do harm; of an expert right 40 % of the time, next to none."""
+    lines = (folder / "truth.csv").read_text().splitlines()
+    lies = [f"{n},{(int(k) + 1) % 3}" for n, k in (line.split(",") for line in lines[1:])]
+    (tmp_path / "lies.csv").write_text("\n".join([lines[0], *lies]) + "\n")
+    words = (folder / "votes.csv", "--truth", folder / "truth.csv", "--batch", 600, "--json")
+    words += ("--expert", tmp_path / "lies.csv", "--ask", 20, "--strategy", "random")
+    certain, weighed = rows(run(*words).stdout), rows(run(*words, "--expert-accuracy", 0.4).stdout)
+    assert [row["answered"] for row in certain[:-1]] == [row["answered"] for row in weighed[:-1]]
+    assert weighed[-1]["error"] < certain[-1]["error"] - 0.05
+    for words, match in (
+        (("--expert-accuracy", 1), "an expert who never errs gives gold answers"),
+        (("--expert-accuracy", 0.9, "-m", "majority"), "majority has no setting 'experts'"),
+    ):
+        done = run(folder / "votes.csv", *words)
+        assert done.exit_code == 2 and match in done.stderr, done.output
+
+
 def test_an_audit_vouches_for_items_and_teaches_nothing(folder: Path, tmp_path: Path) -> None:
     """One that is wrong throughout lets nothing stop, a right one much; errors are the same."""
     lines = (folder / "truth.csv").read_text().splitlines()[:101]

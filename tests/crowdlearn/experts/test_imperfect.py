@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from crowdlearn.errors import SettingsError
-from crowdlearn.experts import after_answers, expert_confusion, strong_prior
+from crowdlearn.experts import after_answers, expert_confusion, strong_prior, votes_of
 from crowdlearn.online import stream
 from crowdlearn.simulate import dawid_skene
 from crowdlearn.votes import Votes
@@ -52,3 +52,11 @@ def test_impossible_accuracies_are_refused(accuracy: float) -> None:
 def test_a_perfect_expert_is_no_worker() -> None:
     with pytest.raises(SettingsError, match="pass them as answers="):
         strong_prior(1.0)
+
+
+def test_answers_become_votes_of_the_expert() -> None:
+    votes = votes_of("judge", {"a": "y", "b": "x"}, ("x", "y"))
+    assert votes.items.to_pylist() == ["a", "b"] and votes.workers.to_pylist() == ["judge"]
+    assert_array_equal(votes.label, [1, 0])
+    with pytest.raises(SettingsError, match="answer 'z' is not one of x, y"):
+        votes_of("judge", {"a": "z"}, ("x", "y"))
