@@ -1,6 +1,6 @@
 """Which items should an expert see? Label error against expert answers, all strategies.
 
-    python -m benchmarks.acquisition [--seeds 5]
+    python -m benchmarks.acquisition [--seeds 10]
 
 Four public sets, of which every seed drops a random fifth of the items with truth. `bcc` is fitted,
 the strategy picks 1 % of the items, their true labels are clamped, `bcc` is fitted anew, and so on
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import RESULTS, record, write_json
-from benchmarks.truth_sets import find_data, load, spread
+from benchmarks.truth_sets import cell, find_data, load
 from crowdlearn.aggregators import aggregator
 from crowdlearn.evaluation import error
 from crowdlearn.experts import STRATEGIES, Belief, choose
@@ -54,6 +54,11 @@ def markdown(result: dict[str, Any]) -> str:
         f"*{result['date']}; {result['machine']['cores']} cores of {result['machine']['cpu']}; "
         f"seeds {result['seeds']}; ± is the standard deviation over seeds.*\n",
     ]
+    lines += ["\nArea less that of entropy, the same items in both, ± its standard error\n",
+              f"| strategy | {' | '.join(SETS)} |", "|---" * 5 + "|"]  # fmt: skip
+    for name in NAMES:
+        cells = [_against_entropy(result["rows"], where, name) for where in SETS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     for title, of in (
         ("Mean label error along the curve (area), %", lambda r: r["area"]),
         ("Label error once a tenth of the items is answered, %", lambda r: r["errors"][10]),
@@ -63,15 +68,17 @@ def markdown(result: dict[str, Any]) -> str:
             cells = []
             for where in SETS:
                 rows = [r for r in result["rows"] if (r["set"], r["strategy"]) == (where, name)]
-                cells.append(_cell([of(r) for r in rows]))
+                cells.append(cell([of(r) for r in rows], 2))
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(values: list[float]) -> str:
-    of = spread(values)
-    text = f"{of['mean']:.2f}"
-    return text if of["sd"] is None else f"{text} ± {of['sd']:.2f}"
+def _against_entropy(rows: list[dict[str, Any]], where: str, name: str) -> str:
+    """Mean and standard error of the difference of areas, seed by seed."""
+    area = {(r["strategy"], r["seed"]): r["area"] for r in rows if r["set"] == where}
+    seeds = sorted({r["seed"] for r in rows})
+    apart = np.array([area[name, s] - area["entropy", s] for s in seeds])
+    return f"{apart.mean():+.2f} ± {apart.std(ddof=1) / np.sqrt(len(seeds)):.2f}"
 
 
 def draw(result: dict[str, Any]) -> None:
@@ -93,7 +100,7 @@ def draw(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     seeds = range(parser.parse_args().seeds)
     find_data()
     warnings.simplefilter("ignore")

@@ -28,7 +28,7 @@ from scipy.stats import rankdata
 
 from benchmarks.machine import RESULTS, record, write_json
 from benchmarks.pipeline import folder
-from benchmarks.truth_sets import load, spread
+from benchmarks.truth_sets import cell, load
 from crowdlearn.aggregators import aggregator
 from crowdlearn.learning import (
     Conal,
@@ -139,16 +139,10 @@ def markdown(result: dict[str, Any]) -> str:
     for name in dict.fromkeys(row["method"] for row in result["rows"]):
         of = [row for row in result["rows"] if row["method"] == name]
         took = "" if of[0]["seconds"] is None else f"{np.mean([r['seconds'] for r in of]):.1f}"
-        cells = [_cell([r[k] for r in of], d)
+        cells = [cell([r[k] for r in of], d)
                  for k, d in (("consensus", 1), ("auroc", 3), ("test", 1))]  # fmt: skip
         lines.append(f"| {name} | {' | '.join(cells)} | {took} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(values: list[float], digits: int) -> str:
-    of = spread(values)
-    text = f"{of['mean']:.{digits}f}"
-    return text if of["sd"] is None else f"{text} ± {of['sd']:.{digits}f}"
 
 
 def main() -> None:

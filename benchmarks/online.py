@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import RESULTS, record, write_json
-from benchmarks.truth_sets import find_data, load, spread
+from benchmarks.truth_sets import cell, find_data, load
 from crowdlearn.aggregators import aggregator
 from crowdlearn.evaluation import error
 from crowdlearn.online import stream
@@ -111,7 +111,7 @@ def markdown(result: dict[str, Any]) -> str:
     for seen in SEEN:
         for old in (False, True):
             of = [r for r in result["latency"] if r["seen"] == seen and r["old_items"] == old]
-            cells = [_cell([r[name] for r in of], 2) for name in ("p50", "p99")]
+            cells = [cell([r[name] for r in of], 2) for name in ("p50", "p99")]
             where = "old items" if old else "new items"
             lines.append(f"| {seen:,} | {where} | {' | '.join(cells)} |")
     lines += [
@@ -125,15 +125,9 @@ def markdown(result: dict[str, Any]) -> str:
     for name in SETS:
         for method in METHODS:
             of = [r for r in result["ends"] if r["set"] == name and r["method"] == method]
-            cells = [_cell([r[n] for r in of], 2) for n in names]
+            cells = [cell([r[n] for r in of], 2) for n in names]
             lines.append(f"| {name} | {method} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(values: list[float], digits: int) -> str:
-    of = spread(values)
-    text = f"{of['mean']:.{digits}f}"
-    return text if of["sd"] is None else f"{text} ± {of['sd']:.{digits}f}"
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import RESULTS, record, write_json
-from benchmarks.truth_sets import find_data, load, spread
+from benchmarks.truth_sets import cell, find_data, load
 from crowdlearn.evaluation import error
 from crowdlearn.learning import Expert, NoisyCrowdPipeline, classifier
 from crowdlearn.learning.classifiers import Classifier
@@ -238,11 +238,11 @@ def markdown(result: dict[str, Any]) -> str:
             of = [r for r in result["digits"] if (r["pattern"], r["noise"]) == (pattern, noise)]
             if not of:
                 continue
-            cells = [_cell([r[key.format(n)] for r in of]) for n in NAMES]
+            cells = [cell([r[key.format(n)] for r in of]) for n in NAMES]
             end = [r["truth test"] for r in of]
             if part == 0:
                 end = [100 * (1 - r["bcc error"] / r["majority error"]) for r in of]
-            lines.append(f"| {pattern} {noise} | {' | '.join(cells)} | {_cell(end)} |")
+            lines.append(f"| {pattern} {noise} | {' | '.join(cells)} | {cell(end)} |")
             old = ["" if p is None else f"{p:.1f}" for p in INDEPENDENT[pattern, noise][part]]
             lines.append(f"| *independent* | {' | '.join(old)} |" + " |" * 4)
     names = (*REAL, "feature-aware", "feature-aware + expert")
@@ -252,17 +252,9 @@ def markdown(result: dict[str, Any]) -> str:
         of = [r for r in result["real"] if r["set"] == name]
         for title, key in (("label error", "{} error"), ("test accuracy", "{} test")):
             if of:
-                cells = [_cell([r[key.format(n)] for r in of if key.format(n) in r]) for n in names]
+                cells = [cell([r[key.format(n)] for r in of if key.format(n) in r]) for n in names]
                 lines.append(f"| {name} | {title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(values: list[float]) -> str:
-    if not values:
-        return ""
-    of = spread(values)
-    text = f"{of['mean']:.1f}"
-    return text if of["sd"] is None else f"{text} ± {of['sd']:.1f}"
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.machine import RESULTS, record, write_json
-from benchmarks.truth_sets import find_data, load, spread
+from benchmarks.truth_sets import cell, find_data, load
 from crowdlearn.aggregators import aggregator
 from crowdlearn.experts import fixed_redundancy, simulate_redundancy
 
@@ -81,7 +81,7 @@ def _cells(rows: list[dict[str, Any]]) -> str:
     for seed in seeds:
         of = [_shares(r) for r in rows if r["seed"] == seed]
         table.append({c: _mean([r[c] for r in of]) for c in columns})
-    return " | ".join(_cell([100 * row[c] for row in table if row[c] is not None])
+    return " | ".join(cell([100 * row[c] for row in table if row[c] is not None])
                       for c in columns)  # fmt: skip
 
 
@@ -96,14 +96,6 @@ def _shares(row: dict[str, Any]) -> dict[str, Any]:
 def _mean(values: list[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known) / len(known) if known else None
-
-
-def _cell(values: list[float]) -> str:
-    if not values:
-        return "-"
-    of = spread(values)
-    text = f"{of['mean']:.1f}"
-    return text if of["sd"] is None else f"{text} ± {of['sd']:.1f}"
 
 
 def main() -> None:

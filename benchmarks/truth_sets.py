@@ -90,3 +90,12 @@ def spread(values: list[float]) -> dict[str, Any]:
     """Mean and standard deviation (None for one value)."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "sd": deviation, "n": len(values)}
+
+
+def cell(values: list[float], digits: int = 1) -> str:
+    """Mean ± standard deviation as a table shows them; "-" for no values."""
+    if not values:
+        return "-"
+    of = spread(values)
+    text = f"{of['mean']:.{digits}f}"
+    return text if of["sd"] is None else f"{text} ± {of['sd']:.{digits}f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ from crowdlearn.cli.options import (
     make_stream,
     source_of,
 )
-from crowdlearn.errors import SettingsError
+from crowdlearn.errors import SettingsError, VotesError
 
 SAVE_EVERY = 5.0  # seconds
 SHOWN = 3  # items of the queue on a line
@@ -40,7 +40,9 @@ def stream(
     ] = "bcc",
     state: Annotated[
         str | None,
-        typer.Option(help="File that keeps the stream; it goes on from there where it exists."),
+        typer.Option(
+            help="File, or folder, that keeps the stream; it goes on from there where it exists."
+        ),
     ] = None,
     truth: TruthOption = None,
     expert: Annotated[
@@ -90,10 +92,11 @@ def stream(
     chosen = make_stream(method, seed, settings, expert_accuracy)
     urgency = _strategy(strategy)
     about: dict[str, Any] = {"rows": 0, "rescored_at": 0}
-    kept = None if state is None else Path(state)
+    kept = None if state is None else _file_of(state)
     current: Any = None
     if kept is not None and kept.exists():
         current, about = load_stream(kept, chosen)
+        _check_classes(kept, current.classes, classes_of(classes))
     names, parts = read_batches(
         source_of(votes), batch, columns=columns_of(columns), classes=classes_of(classes),
         drop_missing=drop_missing, skip=about["rows"],
@@ -127,6 +130,31 @@ def stream(
         say(f"interrupted after {about['rows']:,} votes{where}", "yellow")
         raise typer.Exit(INTERRUPTED)
     _end(chosen, current, truths, rescore, json)
+    for path, known in ((expert, answers), (audit, checked or {})):
+        _tell_unknown(path, known, current.items)
+
+
+def _file_of(state: str) -> Path:
+    """The file that keeps the stream: `state` itself, or a file in it where it is a folder."""
+    path = Path(state)
+    return path / "stream.npz" if state.endswith("/") or path.is_dir() else path
+
+
+def _check_classes(kept: Path, have: Sequence[str], named: Sequence[str] | None) -> None:
+    """Raises VotesError where the classes named are not those that the kept stream began with."""
+    if named is not None and list(have[: len(named)]) != list(named):
+        raise VotesError(
+            f"{kept}: has the classes {', '.join(have)}, not {', '.join(named)}: give the same "
+            "classes, or start anew in another place"
+        )
+
+
+def _tell_unknown(path: str | None, known: Mapping[str, str], items: Sequence[str]) -> None:
+    """A warning where a file has labels of items that never came."""
+    came = set(items)
+    missing = [name for name in known if name not in came]
+    if missing:
+        say(f"{path}: {len(missing):,} items had no votes, the first {missing[0]!r}", "yellow")
 
 
 def _labels(path: str | None, classes: list[str]) -> dict[str, str]:

@@ -159,6 +159,7 @@ def test_mistakes_end_in_one_line(folder: Path, tmp_path: Path) -> None:
     for words, found in (
         ((votes, "--state", kept, "-m", "idbla"), "is a stream of bcc, not of idbla"),
         ((votes, "--state", kept, "--set", "diagonal=3"), "begun with diagonal=2.0, not 3.0"),
+        ((votes, "--state", kept, "--classes", "0,1,2,3"), "has the classes 0, 1, 2, not 0, 1, 2"),
         ((votes, "-m", "ebcc"), "'ebcc' is not one of"),
         ((votes, "--strategy", "luck"), "--strategy luck: choose from random"),
         ((votes, "--set", "forget=2"), "forget must be above 0"),
@@ -167,3 +168,15 @@ def test_mistakes_end_in_one_line(folder: Path, tmp_path: Path) -> None:
         done = run(*words)
         assert done.exit_code == 2 and found in done.stderr
     assert kept.read_bytes() == before
+
+
+def test_a_folder_keeps_the_stream_too_and_strangers_are_named(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "strange.csv").write_text("task,label\nnobody,1\n3,0\n")
+    words = (folder / "votes.csv", "--batch", 600, "--expert", tmp_path / "strange.csv")
+    done = run(*words, "--state", f"{tmp_path}/kept/")
+    assert done.exit_code == 0 and "1 items had no votes, the first 'nobody'" in done.stderr
+    state, about = load_stream(tmp_path / "kept" / "stream.npz", stream("bcc"))
+    assert about["rows"] == state.n_votes
+    assert "batch" not in run(*words, "--state", tmp_path / "kept").stdout
