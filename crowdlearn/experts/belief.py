@@ -46,8 +46,15 @@ class StreamBelief(Belief):
     The posterior is the stream's own array: use the belief before the next update.
     """
 
-    def __init__(self, method: Any, state: Any) -> None:
-        vars(self).update(method=method, state=state, posterior=state.tau.live, classifier=None)
+    def __init__(
+        self,
+        method: Any,
+        state: Any,
+        classifier: Float[np.ndarray, "item class"] | None = None,
+    ) -> None:
+        vars(self).update(
+            method=method, state=state, posterior=state.tau.live, classifier=classifier
+        )
 
     @cached_property
     def counts(self) -> Float[np.ndarray, "worker class class"]:

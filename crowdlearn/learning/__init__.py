@@ -50,4 +50,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(LAZY[name]), name)
+    try:
+        return getattr(import_module(LAZY[name]), name)
+    except ImportError as error:
+        raise ImportError(f"{name} needs torch: pip install 'crowdlearn[torch]'") from error

@@ -152,10 +152,19 @@ CLASSIFIERS = {"logistic": logistic, "svm": svm, "network": network}
 
 
 def classifier(name: str) -> Classifier:
-    """The classifier of this name. Raises SettingsError for an unknown one."""
+    """The classifier of this name.
+
+    Raises SettingsError for an unknown one, ImportError naming the extra that it needs.
+    """
     if name not in CLASSIFIERS:
         raise SettingsError(f"classifier {name!r} is not one of {', '.join(CLASSIFIERS)}")
-    found: Classifier = CLASSIFIERS[name]()
+    try:
+        found: Classifier = CLASSIFIERS[name]()
+    except ImportError as error:
+        extra = "torch" if name == "network" else "learning"
+        raise ImportError(
+            f"classifier {name!r} needs more: pip install 'crowdlearn[{extra}]'"
+        ) from error
     return found
 
 

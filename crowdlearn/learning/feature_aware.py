@@ -28,7 +28,12 @@ from crowdlearn.aggregation import Aggregation, History, OnSweep, Sweep
 from crowdlearn.aggregators.outcome import beta_interval, clamped, conclude
 from crowdlearn.errors import SettingsError, VotesError
 from crowdlearn.gold import gold_codes
-from crowdlearn.learning.classifiers import Classifier, FittedClassifier, logistic, out_of_fold
+from crowdlearn.learning.classifiers import (
+    Classifier,
+    FittedClassifier,
+    classifier,
+    out_of_fold,
+)
 from crowdlearn.learning.workers import WORKERS
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.votes import Votes
@@ -77,7 +82,7 @@ class FeatureAware:
     name: ClassVar[str] = "feature-aware"
     random: ClassVar[bool] = True
 
-    classifier: Classifier = field(default_factory=logistic)
+    classifier: Classifier = field(default_factory=lambda: classifier("logistic"))
     workers: str = "one-coin"
     eta: float = 1.0  # power of what the classifier says
     n_folds: int = 5

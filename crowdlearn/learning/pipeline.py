@@ -26,7 +26,7 @@ from crowdlearn.experts.budget import Budget, DynamicBudget
 from crowdlearn.experts.diversity import alike_by_features, choose
 from crowdlearn.experts.imperfect import votes_of
 from crowdlearn.experts.strategies import strategy
-from crowdlearn.learning.classifiers import Classifier, FittedClassifier, svm
+from crowdlearn.learning.classifiers import Classifier, FittedClassifier, classifier
 from crowdlearn.learning.expert import Expert
 from crowdlearn.learning.feature_aware import FeatureAware, FeatureAwareFit, check_features
 from crowdlearn.online import stream
@@ -101,7 +101,7 @@ class NoisyCrowdPipeline:
     """
 
     aggregator: Any = field(default_factory=lambda: stream("bcc"))
-    classifier: Classifier = field(default_factory=svm)
+    classifier: Classifier = field(default_factory=lambda: classifier("svm"))
     budget: float | Budget | DynamicBudget = 0.10
     strategy: str = "cent"
     feedback: bool = True

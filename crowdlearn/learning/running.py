@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +55,7 @@ def accuracy_on_test(
 
 def label_rows(method: NoisyCrowdPipeline, state: PipelineState) -> list[Row]:
     """Name, label, confidence and who settled it (expert or crowd), as the stream has it now."""
-    classes, asked = method.classes_of(state), set(state.asked)
+    classes, asked = method.classes_of(state), state.answers
     place = {name: row for row, name in enumerate(state.stream.items)}
     posterior, labels = state.stream.posterior(), state.labels()
     return [
@@ -81,9 +80,11 @@ def write_labels(path: Path, rows: Sequence[Row]) -> None:
 
 def to_ask(method: NoisyCrowdPipeline, state: PipelineState) -> list[str]:
     """The items that an expert should see next, the budget's worth, most urgent first."""
-    belief: Any = StreamBelief(method.aggregator, state.stream)
-    if state.classifier is not None and state.names == list(state.stream.items):
-        vars(belief)["classifier"] = state.classifier.predict_proba(state.features)
+    said = None
+    if state.classifier is not None:
+        rows = [state.row(name) for name in state.stream.items]
+        said = state.classifier.predict_proba(state.features[rows])
+    belief = StreamBelief(method.aggregator, state.stream, said)
     urgency = strategy(method.strategy)(belief, np.random.default_rng(method.seed))
     n_items, budget = len(state.names), method.budget
     if isinstance(budget, int | float):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -102,3 +104,15 @@ def test_impossible_folds_are_refused(n_folds: int) -> None:
 def test_an_unknown_classifier_is_refused() -> None:
     with pytest.raises(SettingsError, match="'swm' is not one of logistic, svm, network"):
         classifier("swm")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [("svm", "sklearn.svm", "learning"), ("network", "crowdlearn.learning.network", "torch")],
+)
+def test_what_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"pip install 'crowdlearn\[{extra}\]'"):
+        classifier(name)
