@@ -1,6 +1,6 @@
 """Which items should an expert see? Label error against expert answers, all strategies.
 
-    python -m benchmarks.acquisition [--seeds 10]
+    python -m benchmarks.acquisition [--seeds 5]
 
 Four public sets, of which every seed drops a random fifth of the items with truth. `bcc` is fitted,
 the strategy picks 1 % of the items, their true labels are clamped, `bcc` is fitted anew, and so on
@@ -100,7 +100,7 @@ def draw(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
     seeds = range(parser.parse_args().seeds)
     find_data()
     warnings.simplefilter("ignore")
