@@ -62,16 +62,15 @@ RUNS: dict[str, dict[str, Any]] = {
     "bila": {"aggregator": "bila", "budget": 0.0},
     "cent": {"aggregator": "bcc", "budget": 0.1, "strategy": "cent"},
     "random": {"aggregator": "bcc", "budget": 0.1, "strategy": "random"},
+    "entropy": {"aggregator": "bcc", "budget": 0.1, "strategy": "entropy"},
     "majority + expert": {"aggregator": "majority", "budget": 0.1, "strategy": "entropy"},
 }
 ANEW = ", settled anew"
 REAL = (
     "majority", "bcc", "bcc, settled anew", "majority + expert", "cent", "cent, settled anew",
-    "random, settled anew",
+    "entropy, settled anew", "random, settled anew",
 )  # fmt: skip
-
-
-DNN = ("majority", "bcc, settled anew", "majority + expert", "cent, settled anew")
+DNN = ("majority", "majority + expert", "cent, settled anew", "entropy, settled anew")
 
 
 def run(
