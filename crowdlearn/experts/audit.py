@@ -8,8 +8,9 @@ label was checked. Each item gets the conformal p-value
     p = (1 + number of audited items with a wrong label and at most its doubt) / (1 + audited)
 
 and the Benjamini-Hochberg rule at the target picks the items: Jin and Candes (2023), Selection by
-prediction with conformal p-values, JMLR 24, whose theorem bounds the expected share of wrong
-labels among those picked by the target. The posterior only orders the items; a bad one stops few.
+prediction with conformal p-values, arXiv 2210.01408, whose theorem bounds the expected share of
+wrong labels among those picked by the target. The posterior only orders the items; a bad one stops
+few.
 """
 
 from __future__ import annotations
