@@ -25,8 +25,8 @@ class NetworkClassifier:
     epochs, and the best epoch counts. Bit-equal for a seed on a CPU (one thread). `body` makes
     another network, from the number of features and of classes: `convolutional` for images, or a
     function of one's own; `n_hidden` and `dropout` are then not looked at. `device` is auto, cpu or
-    gpu; auto takes a GPU where there is one for networks with a `body` of their own, as the
-    perceptron is faster without.
+    gpu; auto takes a GPU where there is one for networks with a `body` of their own, and the CPU
+    for the perceptron, whose results are then the same on every machine of a kind.
     """
 
     n_hidden: int = 128
