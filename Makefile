@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PEERS := .venv-peers
+APT_INSTALL := apt-get update && DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y --no-install-recommends chromium postgresql
 
-.PHONY: help demo test lint bench bench-peers docs lock clean
+.PHONY: help system demo test lint bench bench-peers docs lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,6 +23,12 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.core
+
+system:  ## Debian packages that the browser and database tests use
+	@if command -v chromium && { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; }; then :; \
+	elif [ "$$(id -u)" = 0 ] && grep -qx ID=debian /etc/os-release && $(APT_INSTALL); then :; \
+	else echo 'chromium or PostgreSQL is not installed: tests that need it will skip' >&2; \
+	fi >/dev/null
 
 demo: $(VENV)/.core  ## aggregate real votes that ship with the package; writes crowdlearn-demo/
 	$(BIN)/crowdlearn demo --out crowdlearn-demo

@@ -21,6 +21,26 @@ class OutputError(CrowdlearnError, OSError):
     """A result could not be written; nothing of it was left behind."""
 
 
+class StoreError(CrowdlearnError):
+    """A store cannot be opened, or is not of the version that this package reads."""
+
+
+class ServiceError(CrowdlearnError):
+    """An operation on a project was refused; nothing was changed."""
+
+
+class NotFoundError(ServiceError):
+    """There is no such thing, or none that the actor may know of."""
+
+
+class NotAllowedError(ServiceError):
+    """The actor may see the project, but not do this."""
+
+
+class ConflictError(ServiceError):
+    """Somebody else was first: look at the item again, and decide anew."""
+
+
 class VotesWarning(UserWarning):
     """Votes were used, but a part of them was left out or looks wrong; the message counts it."""
 

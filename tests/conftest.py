@@ -1,9 +1,9 @@
-"""Votes that many tests use, and the shared data sets where they are at hand."""
+"""Votes that many tests use; shared data sets and PostgreSQL where they are at hand."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,12 @@ import pytest
 from hypothesis import settings
 
 from crowdlearn.votes import Votes
+from tests.services import (
+    NO_POSTGRESQL,
+    fresh_database,
+    postgresql_programs,
+    postgresql_server,
+)
 
 settings.register_profile("untimed", deadline=None)  # a first call compiles
 settings.load_profile("untimed")
@@ -54,3 +60,19 @@ def shared() -> Callable[[str], tuple[Votes, np.ndarray]]:
         return votes, read_truth(folder / name / "truth.csv", votes)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server of this process; skips where there is none."""
+    if postgresql_programs() is None:
+        pytest.skip(NO_POSTGRESQL)
+    with postgresql_server() as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_postgresql(postgresql_url: str) -> Iterator[str]:
+    """The URL of an empty database, dropped after the test."""
+    with fresh_database(postgresql_url) as url:
+        yield url

@@ -73,18 +73,21 @@ class Ledger:
     def n_votes(self) -> int:
         return self.item.n
 
-    def add(self, votes: Votes | None, answers: Mapping[str, str]) -> Touched:
+    def add(self, votes: Votes | None, answers: Mapping[str, str | None]) -> Touched:
         """Take in a batch of votes and gold answers; the items they touch, in order of appearance.
 
-        New items, workers and classes are taken in as they come. Raises VotesError for an answer
-        on an item that no vote has named, or with an unknown class; the ledger is then as it was.
+        New items, workers and classes are taken in as they come; None takes an answer back. Raises
+        VotesError for an answer on an item that no vote has named, or with an unknown class; the
+        ledger is then as it was.
         """
         classes = self._classes_with(votes)
         self._check(votes, answers, classes)
         self.classes = classes
         item = self._take_in(votes) if votes is not None else np.empty(0, dtype=np.int64)
         gold = [self.item_codes[name] for name in answers]
-        self.gold.data[gold] = [classes.index(label) for label in answers.values()]
+        self.gold.data[gold] = [
+            -1 if label is None else classes.index(label) for label in answers.values()
+        ]
         every = np.concatenate([item, np.array(gold, dtype=np.int64)])
         _, first = np.unique(every, return_index=True)
         return self.touched(every[np.sort(first)])
@@ -133,13 +136,13 @@ class Ledger:
         return tuple(dict.fromkeys((*self.classes, *votes.classes)))
 
     def _check(
-        self, votes: Votes | None, answers: Mapping[str, str], classes: tuple[str, ...]
+        self, votes: Votes | None, answers: Mapping[str, str | None], classes: tuple[str, ...]
     ) -> None:
         new = set(votes.items.cast(pa.string()).to_pylist()) if votes is not None else set()
         for name, label in answers.items():
             if name not in self.item_codes and name not in new:
                 raise VotesError(f"answer for item {name!r}: no vote has named that item")
-            if label not in classes:
+            if label is not None and label not in classes:
                 raise VotesError(
                     f"answer for item {name!r}: {label!r} is not one of {', '.join(classes)}"
                 )

@@ -35,7 +35,7 @@ class StreamingMajority:
         self,
         state: StreamState,
         votes: Votes | None = None,
-        answers: Mapping[str, str] | None = None,
+        answers: Mapping[str, str | None] | None = None,
     ) -> tuple[StreamState, Update]:
         """Fold a batch in; see `StreamingBcc.update`."""
         touched = state.ledger.add(votes, answers or {})

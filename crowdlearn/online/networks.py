@@ -72,7 +72,7 @@ class _Streaming:
         self,
         state: NetworkState,
         votes: Votes | None = None,
-        answers: Mapping[str, str] | None = None,
+        answers: Mapping[str, str | None] | None = None,
     ) -> tuple[NetworkState, Update]:
         """Fold a batch in; see `StreamingBcc.update`."""
         touched = state.ledger.add(votes, answers or {})

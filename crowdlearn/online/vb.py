@@ -123,16 +123,32 @@ class StreamingBcc:
         """An empty stream; classes not named come with the votes."""
         return VbState(empty_ledger(classes))
 
+    def begin(
+        self, classes: Iterable[str], votes: Votes, answers: Mapping[str, str | None] | None = None
+    ) -> VbState:
+        """A stream that has all these votes and answers already, settled together."""
+        state = self.init(classes)
+        state.ledger.add(votes, answers or {})
+        state.grow()
+        state.n_updates = 1
+        self.settle_anew(state)
+        return state
+
     def update(
-        self, state: VbState, votes: Votes | None = None, answers: Mapping[str, str] | None = None
+        self,
+        state: VbState,
+        votes: Votes | None = None,
+        answers: Mapping[str, str | None] | None = None,
     ) -> tuple[VbState, Update]:
         """Fold a batch of votes, and of gold answers (item -> class), into the stream.
 
+        None as an answer takes an earlier one back: the item then starts anew from its votes.
         `state` must not be used afterwards. Raises VotesError for an answer on an unknown item or
         class; the state is then untouched.
         """
         touched = state.ledger.add(votes, answers or {})
         state.grow()
+        self._take_out(state, [name for name, label in (answers or {}).items() if label is None])
         state.fade(self.forget)
         state.n_updates += 1
         rng = np.random.default_rng([self.seed, state.n_updates])
@@ -155,12 +171,18 @@ class StreamingBcc:
         It does not depend on how the votes were batched. Faded counts are counted in full again.
         """
         started = time.perf_counter()
+        sweeps, change = self.settle_anew(state, max_sweeps=max_sweeps, tolerance=tolerance)
+        return state, self.result(state, sweeps, change, change <= tolerance, started)
+
+    def settle_anew(
+        self, state: VbState, *, max_sweeps: int = 1000, tolerance: float = 1e-6
+    ) -> tuple[int, float]:
+        """`rescore` in place, without its Aggregation: sweeps done, and the last change."""
         everything = state.ledger.touched(np.arange(state.ledger.n_items))
         state.add(everything, -1.0)
         state.unit.data[:] = 0.0
         state.scale = 1.0
-        sweeps, change = self._settle(state, everything, max_sweeps, tolerance)
-        return state, self.result(state, sweeps, change, change <= tolerance, started)
+        return self._settle(state, everything, max_sweeps, tolerance)
 
     def worker_counts(self, state: VbState) -> Float[np.ndarray, "worker class class"]:
         """Dirichlet parameters of the workers' rows [worker, truth, label], the prior included."""
@@ -215,6 +237,12 @@ class StreamingBcc:
         state.unit.data[touched.item] = 1 / state.scale
         state.add(touched, 1.0)
         return sweeps, change
+
+    def _take_out(self, state: VbState, names: list[str]) -> None:
+        """Make these items as if they were new."""
+        codes = np.array([state.ledger.item_codes[name] for name in names], dtype=np.int64)
+        state.add(state.ledger.touched(codes), -1.0)
+        state.unit.data[codes] = 0.0
 
     def _start(self, state: VbState, touched: Touched) -> tuple[np.ndarray, np.ndarray]:
         """Posteriors to begin with, and what they make of the votes."""
@@ -288,6 +316,14 @@ class StreamingIdbla(StreamingBcc):
     ) -> tuple[VbState, Aggregation]:
         settled = replace(self, diagonal=self.settled_diagonal)
         return super(StreamingIdbla, settled).rescore(
+            state, max_sweeps=max_sweeps, tolerance=tolerance
+        )
+
+    def settle_anew(
+        self, state: VbState, *, max_sweeps: int = 1000, tolerance: float = 1e-6
+    ) -> tuple[int, float]:
+        settled = replace(self, diagonal=self.settled_diagonal)
+        return super(StreamingIdbla, settled).settle_anew(
             state, max_sweeps=max_sweeps, tolerance=tolerance
         )
 

@@ -1,0 +1,466 @@
+"""The one background worker that folds every project's log, and writes what pages and clients read.
+
+Only one process folds a project at a time: it holds a lease on it, and a fold is kept only if it is
+the next one by number. Readers see the standings of the last fold and never wait for one. Where a
+fold changes many items its standings follow in pieces after it; `written` says that all are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from sqlalchemy import Connection, insert, select, update
+
+from crowdlearn.experts import STRATEGIES, Belief, stop_items
+from crowdlearn.experts.belief import StreamBelief
+from crowdlearn.service import fold
+from crowdlearn.service.log import (
+    answered_items,
+    blocked_workers,
+    decisions,
+    gold,
+    other_events,
+    read_votes,
+)
+from crowdlearn.service.projects import Project, by_id
+from crowdlearn.store.bulk import chunks, update_rows
+from crowdlearn.store.database import Store, now
+from crowdlearn.store.tables import fits, folding, folds, progress, projects, standings, workers
+
+LEASE = 15_000_000  # microseconds that a project is held without a sign of life
+AT_ONCE = 50_000  # events in one update
+MANY = 10_000  # votes that are worth a restart where they double the project
+PIECE = 4_000  # standings in one transaction
+SETTLED_SHARE = 20  # a rescore may take this part of the time
+REST = 0.5  # seconds between two rescores at least
+LOOK = 0.2  # seconds between two looks at the log
+SNAPSHOT_EVERY = 60.0  # seconds
+LARGEST_SNAPSHOT = 1 << 26  # bytes; a larger stream is rebuilt from the log
+RESTARTING = ("block", "unblock", "setting")
+
+logger = logging.getLogger(__name__)
+
+
+class Overtaken(Exception):
+    """Another process has folded this project meanwhile."""
+
+
+@dataclass(eq=False)
+class Held:
+    """A project that this process folds."""
+
+    running: fold.Running | None = None
+    changed: bool = False  # since all items were settled together
+    settled_at: float = -1e9
+    settle_took: float = 0.0
+    saved_at: float = -1e9
+    saved_number: int = -1
+
+
+class Folder:
+    """Folds the logs of a store: in a thread of its own (`start`), or now (`catch_up`)."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.owner = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.held: dict[int, Held] = {}
+        self.failed: dict[int, float] = {}
+        self._lock = threading.Lock()
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Fold in the background until `close`."""
+        self._thread = threading.Thread(target=self._run, name="folder", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the log now: something was appended."""
+        self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the background thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def close(self) -> None:
+        """Finish the fold at hand, keep snapshots, give the projects back."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            for project, held in self.held.items():
+                self._keep_snapshot(project, held)
+            with self.store.write() as db:
+                db.execute(
+                    update(folding).where(folding.c.owner == self.owner).values(owner=None, until=0)
+                )
+            self.held.clear()
+
+    def catch_up(self, project: int, *, settle: bool = False) -> None:
+        """Fold all that is in the log now; `settle` also settles all items together."""
+        with self._lock:
+            while self._step(project):
+                pass
+            held = self.held.get(project)
+            if settle and held is not None and held.running is not None and held.changed:
+                self._fold(project, held, "rescore", held.running.upto)
+
+    def digest(self, project: int) -> str | None:
+        """The digest of the running state; None where this process does not fold the project."""
+        with self._lock:
+            held = self.held.get(project)
+            return None if held is None or held.running is None else fold.digest(held.running)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            busy = False
+            for project in self._projects():
+                if self._stop.is_set():
+                    return
+                busy |= self._try_step(project)
+            if not busy:
+                self._wake.wait(LOOK)
+            self._wake.clear()
+
+    def _projects(self) -> list[int]:
+        try:
+            with self.store.read() as db:
+                return list(db.execute(select(projects.c.id).order_by(projects.c.id)).scalars())
+        except Exception:
+            logger.exception("the store cannot be read")
+            time.sleep(1)
+            return []
+
+    def _try_step(self, project: int) -> bool:
+        """One step; what goes wrong is logged, and the project tried again after a while."""
+        if self.failed.get(project, 0) > time.monotonic():
+            return False
+        try:
+            with self._lock:
+                return self._step(project)
+        except Exception:
+            logger.exception("project %s cannot be folded now; again in 5 seconds", project)
+            self.held.pop(project, None)
+            self.failed[project] = time.monotonic() + 5
+            return False
+
+    def _step(self, project: int) -> bool:
+        """Do what is most due for this project; False where nothing is."""
+        with self.store.read() as db:
+            head = db.execute(select(folding).where(folding.c.project == project)).one()
+            n_events = db.execute(
+                select(projects.c.n_events).where(projects.c.id == project)
+            ).scalar_one()
+        held = self.held.setdefault(project, Held())
+        pending = n_events - head.upto
+        stale = held.running is None or held.running.number != head.number
+        if not pending and (stale or not self._settling_is_due(held)) and head.number > 0:
+            if held.running is not None and not stale:
+                self._save_now_and_then(project, held)
+            return False
+        if not self._take(project):
+            self.held.pop(project, None)
+            return False
+        try:
+            if stale and head.number > 0:
+                held.running = self._load(project)
+            kind, upto = self._plan(project, held, n_events)
+            if kind is None:
+                return False
+            self._fold(project, held, kind, upto)
+        except Overtaken:
+            self.held.pop(project, None)
+        return True
+
+    def _take(self, project: int) -> bool:
+        """Take or renew the lease on a project."""
+        time_now = now()
+        mine = (folding.c.owner == self.owner) | (folding.c.until < time_now)
+        with self.store.write() as db:
+            done = db.execute(
+                update(folding)
+                .where(folding.c.project == project, mine)
+                .values(owner=self.owner, until=time_now + LEASE)
+            )
+        return done.rowcount == 1
+
+    def _settling_is_due(self, held: Held) -> bool:
+        rest = max(REST, SETTLED_SHARE * held.settle_took)
+        return held.changed and time.monotonic() - held.settled_at >= rest
+
+    def _plan(self, project: int, held: Held, n_events: int) -> tuple[str | None, int]:
+        running = held.running
+        if running is None:
+            return "restart", n_events
+        pending = n_events - running.upto
+        if pending == 0:
+            return ("rescore" if self._settling_is_due(held) else None), running.upto
+        with self.store.read() as db:
+            spoken = {row.kind for row in other_events(db, project, running.upto, n_events)}
+        many = pending >= MANY and pending >= running.state.n_votes
+        if many or spoken & set(RESTARTING):
+            return "restart", n_events
+        if self._settling_is_due(held):
+            return "rescore", running.upto
+        return "update", min(n_events, running.upto + AT_ONCE)
+
+    def _fold(self, project: int, held: Held, kind: str, upto: int) -> None:
+        """Fold in memory, then keep it; if that fails, memory is given up and loaded anew."""
+        started = time.monotonic()
+        before, held.running = held.running, None
+        number = 0 if before is None else before.number
+        with self.store.read() as db:
+            about = by_id(db, project)
+            if kind == "restart":
+                description = {"name": about.settings.method, "classes": len(about.classes)}
+            else:
+                assert before is not None, "only a restart begins from nothing"
+                description = before.description
+            running, outcome = _applied(db, project, before, kind, upto, description)
+        running.number, running.upto = number + 1, upto
+        self._keep(about, kind, running, outcome)
+        held.running = running
+        held.changed = kind == "update" and (held.changed or len(outcome.item) > 0)
+        if kind != "update":
+            held.settled_at = time.monotonic()
+            held.settle_took = held.settled_at - started
+        self._save_now_and_then(project, held)
+
+    def _keep(
+        self, about: Project, kind: str, running: fold.Running, outcome: fold.Outcome
+    ) -> None:
+        """Write the fold and what it changed."""
+        rows = _standing_rows(about, running, outcome)
+        at_once = len(outcome.item) <= PIECE
+        with self.store.write() as db:
+            _claim_number(db, about.id, self.owner, running)
+            db.execute(
+                insert(folds).values(
+                    project=about.id, number=running.number, kind=kind, upto=running.upto,
+                    method=running.description, at=now(), written=at_once,
+                )
+            )  # fmt: skip
+            if at_once:
+                _write_standings(db, rows)
+            _write_workers(db, about.id, running, outcome)
+            _write_head(db, about, running)
+        if not at_once:
+            self._write_the_rest(about.id, running.number, rows)
+
+    def _write_the_rest(self, project: int, number: int, rows: Iterator[Any]) -> None:
+        """Standings in pieces, so that writers of events need not wait long."""
+        for part in chunks(rows, PIECE):
+            with self.store.write() as db:
+                _still_last(db, project, number)
+                _write_standings(db, iter(part))
+        with self.store.write() as db:
+            _still_last(db, project, number)
+            here = (folds.c.project == project) & (folds.c.number == number)
+            db.execute(update(folds).where(here).values(written=True))
+
+    def _load(self, project: int) -> fold.Running:
+        """The state after the last fold: a snapshot, and the folds since."""
+        with self.store.read() as db:
+            running = rebuilt(db, project, from_snapshot=True)
+            here = (folds.c.project == project) & (folds.c.number == running.number)
+            written = db.execute(select(folds.c.written).where(here)).scalar_one()
+            about = by_id(db, project)
+        if not written:
+            outcome = fold.everything(running)
+            self._write_the_rest(project, running.number, _standing_rows(about, running, outcome))
+        return running
+
+    def _save_now_and_then(self, project: int, held: Held) -> None:
+        if time.monotonic() - held.saved_at >= SNAPSHOT_EVERY:
+            self._keep_snapshot(project, held)
+
+    def _keep_snapshot(self, project: int, held: Held) -> None:
+        running = held.running
+        held.saved_at = time.monotonic()
+        if running is None or running.number == held.saved_number:
+            return
+        started = time.perf_counter()
+        content = fold.to_bytes(running)
+        held.saved_number = running.number
+        if len(content) > LARGEST_SNAPSHOT:
+            return
+        summary = {"n_votes": running.state.n_votes, "digest": fold.digest(running)}
+        with self.store.write() as db:
+            old = (fits.c.project == project) & (fits.c.kind == "snapshot")
+            db.execute(update(fits).where(old).values(state=None))
+            db.execute(
+                insert(fits).values(
+                    project=project, kind="snapshot", method=running.description,
+                    fold=running.number, upto=running.upto, at=now(), summary=summary,
+                    seconds=time.perf_counter() - started, state=content,
+                )
+            )  # fmt: skip
+
+
+def rebuilt(db: Connection, project: int, *, from_snapshot: bool = False) -> fold.Running:
+    """The state after the last fold, from the log; `from_snapshot` starts at the last one kept."""
+    running: fold.Running | None = None
+    if from_snapshot:
+        kept = db.execute(
+            select(fits)
+            .where(fits.c.project == project, fits.c.kind == "snapshot", fits.c.state.is_not(None))
+            .order_by(fits.c.fold.desc())
+            .limit(1)
+        ).first()
+        running = None if kept is None else fold.from_bytes(kept.state, kept.method)
+    after = 0 if running is None else running.number
+    query = select(folds).where(folds.c.project == project, folds.c.number > after)
+    steps = db.execute(query.order_by(folds.c.number)).all()
+    last_restart = max((k for k, step in enumerate(steps) if step.kind == "restart"), default=0)
+    for step in steps[last_restart:]:
+        running, _ = _applied(db, project, running, step.kind, step.upto, step.method)
+        running.number, running.upto = step.number, step.upto
+    assert running is not None, "the first fold is a restart"
+    return running
+
+
+def _applied(
+    db: Connection,
+    project: int,
+    running: fold.Running | None,
+    kind: str,
+    upto: int,
+    description: dict[str, Any],
+) -> tuple[fold.Running, fold.Outcome]:
+    """One fold in memory."""
+    if kind == "rescore":
+        assert running is not None, "only a restart begins from nothing"
+        return fold.rescore(running)
+    blocked = blocked_workers(db, project, upto)
+    if kind == "restart":
+        told = gold(decisions(db, project, answered_items(db, project, upto), upto))
+        return fold.restart(description, read_votes(db, project, 0, upto), told, blocked)
+    assert running is not None, "only a restart begins from nothing"
+    votes = read_votes(db, project, running.upto, upto).without(blocked)
+    spoken = other_events(db, project, running.upto, upto)
+    items = {row.item for row in spoken if row.kind in ("answer", "undo", "accept")}
+    return fold.update(running, votes, gold(decisions(db, project, sorted(items), upto)))
+
+
+def _claim_number(db: Connection, project: int, owner: str, running: fold.Running) -> None:
+    """Make this the last fold. Raises Overtaken where another process has come between."""
+    here = (folding.c.project == project) & (folding.c.owner == owner)
+    prior = running.prior().astype(np.float64).tobytes()
+    guess = running.guess().astype(np.float64).tobytes()
+    done = db.execute(
+        update(folding)
+        .where(here, folding.c.number == running.number - 1)
+        .values(
+            number=running.number, upto=running.upto, until=now() + LEASE, prior=prior, guess=guess
+        )
+    )
+    if done.rowcount != 1:
+        raise Overtaken
+
+
+def _still_last(db: Connection, project: int, number: int) -> None:
+    found = db.execute(select(folding.c.number).where(folding.c.project == project)).scalar_one()
+    if found != number:
+        raise Overtaken
+
+
+def _standing_rows(about: Project, running: fold.Running, outcome: fold.Outcome) -> Iterator[Any]:
+    """Rows for `_write_standings`."""
+    rank = _ranks(about.settings.strategy, running, outcome)
+    posterior = np.ascontiguousarray(outcome.posterior, dtype=np.float64)
+    top, confidence = posterior.argmax(axis=1), posterior.max(axis=1)
+    columns = zip(
+        outcome.item.tolist(), top.tolist(), confidence.tolist(), rank.tolist(),
+        outcome.voted.tolist(), strict=True,
+    )  # fmt: skip
+    for place, (item, best, sure, place_in_queue, voted) in enumerate(columns):
+        yield (
+            best if voted else None, sure, place_in_queue, posterior[place].tobytes(),
+            about.id, item,
+        )  # fmt: skip
+
+
+def _write_standings(db: Connection, rows: Iterator[Any]) -> None:
+    update_rows(
+        db, standings, ("project", "item"), ("top", "confidence", "rank", "posterior"), rows
+    )
+
+
+def _ranks(strategy: str, running: fold.Running, outcome: fold.Outcome) -> np.ndarray:
+    """Minus the urgency of the items in `outcome`."""
+    if len(outcome.item) == 0:
+        return np.empty(0)
+    rng = np.random.default_rng([running.number])
+    chosen = STRATEGIES[strategy]
+    if strategy in ("information", "error-reduction"):
+        codes = running.state.ledger.item_codes
+        places = np.array([codes.get(str(item), -1) for item in outcome.item.tolist()])
+        urgency = np.zeros(len(places))
+        if running.state.n_votes:
+            every = chosen(StreamBelief(running.method, running.state), rng)
+            urgency[places >= 0] = every[places[places >= 0]]
+        return -urgency
+    belief = Belief(outcome.posterior, np.empty((0, 0, 0)), None)  # type: ignore[arg-type]
+    return -np.asarray(chosen(belief, rng), dtype=np.float64)
+
+
+def _write_workers(
+    db: Connection, project: int, running: fold.Running, outcome: fold.Outcome
+) -> None:
+    if len(outcome.worker) == 0:
+        return
+    counts, accuracy = fold.worker_figures(running, outcome.worker)
+    ledger = running.state.ledger
+    n_votes = np.bincount(ledger.worker.live, minlength=ledger.n_workers)[outcome.worker]
+    figures = zip(
+        n_votes.tolist(), accuracy.mean.tolist(), accuracy.low.tolist(), accuracy.high.tolist(),
+        fold.numbers(ledger.worker_names, outcome.worker), strict=True,
+    )  # fmt: skip
+    rows = (
+        (n, mean, low, high, np.ascontiguousarray(counts[k]).tobytes(), project, number)
+        for k, (n, mean, low, high, number) in enumerate(figures)
+    )
+    update_rows(
+        db, workers, ("project", "number"), ("n_votes", "accuracy", "low", "high", "counts"), rows
+    )
+
+
+def _write_head(db: Connection, about: Project, running: fold.Running) -> None:
+    """How wrong the labels are expected to be, what may stop, and a point of the progress."""
+    posterior = running.state.tau.live
+    error, doubt, n_stopped = _stopping(posterior, running, about.settings.target)
+    db.execute(
+        update(folding)
+        .where(folding.c.project == about.id)
+        .values(expected_error=error, stop_doubt=doubt, n_stopped=n_stopped)
+    )
+    db.execute(
+        insert(progress).values(
+            project=about.id, fold=running.number, at=now(), n_votes=about.n_votes,
+            n_answers=about.n_answers, expected_error=error, n_stopped=n_stopped,
+        )
+    )  # fmt: skip
+
+
+def _stopping(
+    posterior: Float[np.ndarray, "item class"], running: fold.Running, target: float
+) -> tuple[float, float, int]:
+    """Mean doubt, the largest doubt at which an item may stop, and how many may."""
+    if len(posterior) == 0:
+        return 0.0, -1.0, 0
+    doubt = 1 - posterior.max(axis=1)
+    stopped = stop_items(posterior, target)
+    others = doubt[~stopped].min(initial=np.inf)
+    within = doubt[stopped & (doubt < others)]
+    return float(doubt.mean()), float(within.max(initial=-1.0)), len(within)

@@ -1,0 +1,167 @@
+"""How far a project is: expected error over time, costs, votes saved, agreement, when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, func, select
+
+from crowdlearn.evaluation.agreement import krippendorff_alpha, percent_agreement
+from crowdlearn.service.access import Actor
+from crowdlearn.service.projects import Project, read_project
+from crowdlearn.store.tables import (
+    ACCEPTED,
+    ANSWERED,
+    FLAGGED,
+    OPEN,
+    events,
+    folding,
+    progress,
+    standings,
+)
+from crowdlearn.votes import Votes
+
+POINTS = 500  # of the curve at most
+SAMPLED = 20_000  # items that agreement is computed on
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a project stands. Shares and errors are from 0 to 1, costs in the project's currency.
+
+    `expected_error` is the mean of 1 - confidence over items with votes or answers, as the model
+    has it; `n_stopped` items need no more votes for a mean error of `target`. `votes_saved` are
+    those that the redundancy still asks for on such items.
+    """
+
+    n_items: int
+    n_votes: int
+    n_workers: int
+    n_open: int
+    n_answered: int
+    n_accepted: int
+    n_flagged: int
+    expected_error: float | None
+    target: float
+    reached: bool
+    n_stopped: int
+    votes_saved: int
+    cost: float
+    n_pending: int  # events that the aggregator has not taken in yet
+    classes: dict[str, int]  # items by their label as it stands
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike workers vote on items with two votes or more; alpha is Krippendorff's, with its
+    95 % interval."""
+
+    percent: float
+    alpha: float
+    low: float
+    high: float
+    n_items: int
+
+
+def read_progress(db: Connection, actor: Actor, project: str) -> Progress:
+    """Where the project stands now."""
+    about = read_project(db, actor, project, "read progress")
+    head = db.execute(select(folding).where(folding.c.project == about.id)).one()
+    states: dict[int, int] = dict(
+        db.execute(
+            select(standings.c.state, func.count())
+            .where(standings.c.project == about.id)
+            .group_by(standings.c.state)
+        ).tuples().all()
+    )  # fmt: skip
+    wanted = about.settings.redundancy
+    saved = db.execute(
+        select(func.sum(wanted - standings.c.n_votes)).where(
+            standings.c.project == about.id,
+            standings.c.n_votes < wanted,
+            standings.c.top.is_not(None),
+            standings.c.confidence >= 1 - head.stop_doubt,
+        )
+    ).scalar()
+    error = head.expected_error
+    return Progress(
+        n_items=about.n_items,
+        n_votes=about.n_votes,
+        n_workers=about.n_workers,
+        n_open=states.get(OPEN, 0),
+        n_answered=states.get(ANSWERED, 0),
+        n_accepted=states.get(ACCEPTED, 0),
+        n_flagged=states.get(FLAGGED, 0),
+        expected_error=error,
+        target=about.settings.target,
+        reached=error is not None and about.n_votes > 0 and error <= about.settings.target,
+        n_stopped=head.n_stopped,
+        votes_saved=int(saved or 0) if head.stop_doubt >= 0 else 0,
+        cost=cost(about, about.n_votes, about.n_answers),
+        n_pending=about.n_events - head.upto,
+        classes=_classes(db, about),
+    )
+
+
+def cost(about: Project, n_votes: int, n_answers: int) -> float:
+    """What votes and answers cost."""
+    return about.settings.vote_cost * n_votes + about.settings.answer_cost * n_answers
+
+
+def curve(db: Connection, actor: Actor, project: str) -> list[dict[str, Any]]:
+    """Expected error and cost over time, at most 500 points, the last one always among them."""
+    about = read_project(db, actor, project, "read progress")
+    here = progress.c.project == about.id
+    last = db.execute(select(func.max(progress.c.fold)).where(here)).scalar() or 0
+    step = max(last // POINTS, 1)
+    query = select(progress).where(here, (progress.c.fold % step == 0) | (progress.c.fold == last))
+    return [
+        {
+            "at": row.at, "n_votes": row.n_votes, "n_answers": row.n_answers,
+            "expected_error": row.expected_error, "n_stopped": row.n_stopped,
+            "cost": cost(about, row.n_votes, row.n_answers),
+        }
+        for row in db.execute(query.order_by(progress.c.fold))
+    ]  # fmt: skip
+
+
+def agreement(db: Connection, actor: Actor, project: str) -> Agreement | None:
+    """How alike workers vote, on the first items of the project; None where no item has two
+    votes."""
+    about = read_project(db, actor, project, "read progress")
+    votes = sample_votes(db, about, SAMPLED)
+    if votes is None:
+        return None
+    if votes.votes_per_item.max() < 2:
+        return None
+    found = krippendorff_alpha(votes, n_resamples=200)
+    return Agreement(percent_agreement(votes), found.alpha, found.low, found.high, found.n_items)
+
+
+def sample_votes(db: Connection, about: Project, n_items: int) -> Votes | None:
+    """The votes on the first items of a project, by name numbers; None without any."""
+    rows = db.execute(
+        select(events.c.item, events.c.worker, events.c.label)
+        .where(events.c.project == about.id, events.c.item < n_items, events.c.kind == "vote")
+        .order_by(events.c.item, events.c.seq)
+    ).all()
+    if not rows:
+        return None
+    columns = np.array([tuple(row) for row in rows], dtype=np.int64)
+    seen, worker = np.unique(columns[:, 1], return_inverse=True)
+    items, item = np.unique(columns[:, 0], return_inverse=True)
+    return Votes.from_codes(
+        item, worker, columns[:, 2], items=[str(i) for i in items.tolist()],
+        workers=[str(w) for w in seen.tolist()], classes=about.classes,
+    )  # fmt: skip
+
+
+def _classes(db: Connection, about: Project) -> dict[str, int]:
+    label = func.coalesce(standings.c.decision, standings.c.top)
+    rows = db.execute(
+        select(label, func.count()).where(standings.c.project == about.id).group_by(label)
+    ).tuples()
+    found: dict[int, int] = dict(rows.all())
+    return {name: found.get(code, 0) for code, name in enumerate(about.classes)}

@@ -1,0 +1,216 @@
+"""Votes come in: one by one with keys, or a million at once; each is in the log once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+from sqlalchemy import Connection, select, update
+
+from crowdlearn.errors import ConflictError, SettingsError
+from crowdlearn.service.access import Actor, project_id, role_in
+from crowdlearn.service.assignments import end_with_vote
+from crowdlearn.service.items import check_name, find_items, insert_named
+from crowdlearn.service.log import MANY, Event, append_events
+from crowdlearn.service.projects import Project, read_project
+from crowdlearn.store.bulk import insert_rows, update_rows
+from crowdlearn.store.database import lock_project, now
+from crowdlearn.store.tables import events, projects, standings, workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVote:
+    """One worker's label for one item, by names. The same `key` twice is one vote."""
+
+    item: str
+    worker: str
+    label: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Appended:
+    """How many votes were new, and how many the log had already under their keys."""
+
+    n_new: int
+    n_duplicates: int
+    n_new_items: int = 0
+    n_new_workers: int = 0
+
+
+def append_votes(
+    db: Connection,
+    actor: Actor,
+    project: str,
+    votes: Sequence[NewVote],
+    *,
+    token: str | None = None,
+) -> Appended:
+    """Append votes, all or none. Items and workers that are new are added.
+
+    Annotators vote in their own name only. `token` ends the loan of the item that was voted on.
+    Raises SettingsError naming the vote (counting from 0) for an unknown label or an unusable
+    name, ConflictError where a key came with another vote, NotAllowedError.
+    """
+    about = read_project(db, actor, project, "vote")
+    if (
+        any(vote.worker != worker_name(actor) for vote in votes)
+        or role_in(db, actor, about.id) == "tool"
+    ):
+        project_id(db, actor, project, "vote for others")
+    lock_project(db, about.id)
+    codes = [_checked(about, place, vote) for place, vote in enumerate(votes)]
+    item_of, n_items = _items(db, about, votes)
+    worker_of, n_workers = _workers(db, about, [vote.worker for vote in votes])
+    new = [
+        Event(
+            kind="vote", item=item_of[vote.item], worker=worker_of[vote.worker], label=code,
+            key=vote.key, actor=actor.name,
+        )
+        for vote, code in zip(votes, codes, strict=True)
+    ]  # fmt: skip
+    fresh = _without_known(db, about.id, new)
+    append_events(db, about.id, fresh)
+    _count(db, about.id, np.array([event.item for event in fresh], dtype=np.int64))
+    if token is not None:
+        for event in fresh:
+            assert event.item is not None, "a vote has an item"
+            end_with_vote(db, about.id, event.item, token)
+    return Appended(len(fresh), len(new) - len(fresh), n_items, n_workers)
+
+
+def append_columns(
+    db: Connection,
+    about: Project,
+    items: Int[np.ndarray, " vote"],
+    workers: Int[np.ndarray, " vote"],
+    labels: Int[np.ndarray, " vote"],
+    actor: str,
+) -> int:
+    """Append many votes by number; the caller has checked them and holds the lock."""
+    here = projects.c.id == about.id
+    first = int(db.execute(select(projects.c.n_events).where(here)).scalar_one()) + 1
+    time, n = now(), len(items)
+    columns = zip(
+        range(first, first + n), items.tolist(), workers.tolist(), labels.tolist(), strict=True
+    )
+    insert_rows(
+        db, events, ("project", "seq", "kind", "item", "worker", "label", "actor", "at"),
+        ((about.id, seq, "vote", i, w, k, actor, time) for seq, i, w, k in columns),
+    )  # fmt: skip
+    db.execute(update(projects).where(here).values(n_events=first - 1 + n))
+    _count(db, about.id, np.asarray(items, dtype=np.int64))
+    return n
+
+
+def worker_name(actor: Actor) -> str:
+    """The worker that an actor's own votes are kept under."""
+    return actor.name.removeprefix("user:")
+
+
+def find_workers(db: Connection, project: int, names: Sequence[str]) -> dict[str, int]:
+    """Numbers of the workers of these names, where there are any."""
+    found: dict[str, int] = {}
+    for start in range(0, len(names), MANY):
+        part = names[start : start + MANY]
+        query = select(workers.c.name, workers.c.number)
+        query = query.where(workers.c.project == project, workers.c.name.in_(part))
+        found |= {row.name: row.number for row in db.execute(query)}
+    return found
+
+
+def insert_workers(db: Connection, about: Project, names: Sequence[str]) -> dict[str, int]:
+    """Add workers that the caller knows to be new; their numbers."""
+    if not names:
+        return {}
+    here = projects.c.id == about.id
+    first = int(db.execute(select(projects.c.n_workers).where(here)).scalar_one())
+    numbers = dict(zip(names, range(first, first + len(names)), strict=True))
+    insert_rows(
+        db, workers, ("project", "number", "name", "n_votes"),
+        ((about.id, number, name, 0) for name, number in numbers.items()),
+    )  # fmt: skip
+    db.execute(update(projects).where(here).values(n_workers=first + len(names)))
+    return numbers
+
+
+def _checked(about: Project, place: int, vote: NewVote) -> int:
+    try:
+        check_name("item", vote.item)
+        check_name("worker", vote.worker)
+        if vote.key is not None and not 0 < len(vote.key) <= 200:
+            raise SettingsError("a key is 1 to 200 characters")
+        return about.code(vote.label)
+    except SettingsError as error:
+        raise SettingsError(f"vote {place}: {error}") from error
+
+
+def _items(db: Connection, about: Project, votes: Sequence[NewVote]) -> tuple[dict[str, int], int]:
+    names = list(dict.fromkeys(vote.item for vote in votes))
+    known = find_items(db, about.id, names)
+    new = insert_named(db, about, [name for name in names if name not in known])
+    return known | new, len(new)
+
+
+def _workers(db: Connection, about: Project, named: Sequence[str]) -> tuple[dict[str, int], int]:
+    names = list(dict.fromkeys(named))
+    known = find_workers(db, about.id, names)
+    new = insert_workers(db, about, [name for name in names if name not in known])
+    return known | new, len(new)
+
+
+def _without_known(db: Connection, project: int, new: Sequence[Event]) -> list[Event]:
+    """The events whose key the log does not have. Raises ConflictError for a key of another."""
+    keys = [event.key for event in new if event.key is not None]
+    had: dict[str, tuple[str, int, int, int]] = {}
+    for start in range(0, len(keys), MANY):
+        part = keys[start : start + MANY]
+        query = select(
+            events.c.key, events.c.kind, events.c.item, events.c.worker, events.c.label
+        ).where(events.c.project == project, events.c.key.in_(part), events.c.key.is_not(None))
+        had |= {row.key: tuple(row[1:]) for row in db.execute(query)}
+    fresh: list[Event] = []
+    for event in new:
+        said = (event.kind, event.item, event.worker, event.label)
+        if event.key is None:
+            fresh.append(event)
+        elif event.key not in had:
+            had[event.key] = said  # type: ignore[assignment]
+            fresh.append(event)
+        elif had[event.key] != said:
+            raise ConflictError(f"key {event.key!r} was used before, for something else")
+    return fresh
+
+
+def _count(db: Connection, project: int, item: Int[np.ndarray, " vote"]) -> None:
+    """Keep how many votes the items and the project have."""
+    if len(item) == 0:
+        return
+    numbers, times = np.unique(item, return_counts=True)
+    if len(numbers) > MANY:
+        _count_many(db, project, numbers, times)
+    else:
+        for number, n in zip(numbers.tolist(), times.tolist(), strict=True):
+            here = (standings.c.project == project) & (standings.c.item == number)
+            db.execute(update(standings).where(here).values(n_votes=standings.c.n_votes + n))
+    here = projects.c.id == project
+    db.execute(update(projects).where(here).values(n_votes=projects.c.n_votes + len(item)))
+
+
+def _count_many(
+    db: Connection,
+    project: int,
+    numbers: Int[np.ndarray, " item"],
+    times: Int[np.ndarray, " item"],
+) -> None:
+    query = select(standings.c.item, standings.c.n_votes).where(standings.c.project == project)
+    rows = db.execute(query.order_by(standings.c.item)).all()
+    had = np.zeros(max(int(numbers[-1]) + 1, len(rows)), dtype=np.int64)
+    had[[row.item for row in rows]] = [row.n_votes for row in rows]
+    total = (had[numbers] + times).tolist()
+    update_rows(
+        db, standings, ("project", "item"), ("n_votes",),
+        ((n, project, number) for n, number in zip(total, numbers.tolist(), strict=True)),
+    )  # fmt: skip

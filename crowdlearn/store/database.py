@@ -1,0 +1,141 @@
+"""Opening a store: SQLite in WAL mode by default, PostgreSQL by its address.
+
+A write transaction says so at its beginning: SQLite then takes the lock at once (BEGIN IMMEDIATE)
+and waits for its turn, where a reading transaction that turns to writing would be refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crowdlearn.errors import StoreError
+
+try:
+    from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, make_url, text
+    from sqlalchemy.exc import ArgumentError, DBAPIError
+except ImportError as error:
+    raise ImportError("the store needs SQLAlchemy: pip install 'crowdlearn[store]'") from error
+
+PATIENCE = 30.0  # seconds that a SQLite transaction waits for its turn
+PRAGMAS = (
+    "journal_mode=wal",
+    "synchronous=full",
+    "foreign_keys=on",
+    f"busy_timeout={int(PATIENCE * 1000)}",
+)
+
+
+def now() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A database of projects. `read` and `write` give a connection in a transaction of its own."""
+
+    engine: Engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def path(self) -> Path:
+        """The file of a SQLite store. Raises StoreError for PostgreSQL."""
+        if not self.is_sqlite or not self.engine.url.database:
+            raise StoreError(f"{self}: is no file")
+        return Path(self.engine.url.database)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the store throughout."""
+        with self.engine.connect() as db:
+            if not self.is_sqlite:
+                db = db.execution_options(isolation_level="REPEATABLE READ")
+            with db.begin():
+                yield db
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is kept whole when the block ends, and not at all if it raises."""
+        with self.engine.execution_options(write=True).begin() as db:
+            yield db
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    def __str__(self) -> str:
+        return self.engine.url.render_as_string(hide_password=True)
+
+
+def connect(address: str | Path) -> Store:
+    """The store at this path or URL, as it is: `open_store` also checks its schema.
+
+    Raises StoreError for an address that no driver here knows.
+    """
+    url = str(address)
+    if "://" not in url:
+        url = f"sqlite:///{Path(url).resolve()}"
+    elif url.startswith(("postgresql://", "postgres://")):
+        url = "postgresql+psycopg://" + url.split("://", 1)[1]
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise StoreError(
+                f"{parsed.render_as_string()}: a store is a SQLite file or a postgresql:// address"
+            )
+        return Store(_sqlite(url) if parsed.get_backend_name() == "sqlite" else _postgresql(url))
+    except (ArgumentError, ImportError) as error:
+        raise StoreError(f"the address of the store cannot be used: {error}") from error
+
+
+def lock_project(db: Connection, project: int) -> None:
+    """Wait for the right to append to this project; it ends with the transaction."""
+    if db.dialect.name == "postgresql":
+        db.execute(
+            text("SELECT pg_advisory_xact_lock(:one, :project)"), {"one": 7, "project": project}
+        )
+
+
+def new_id(made: CursorResult[Any]) -> int:
+    """The id that an inserted row got."""
+    key = made.inserted_primary_key
+    assert key is not None, "one row was inserted"
+    return int(key[0])
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": PATIENCE})
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: Any, _: Any) -> None:
+        raw.isolation_level = None  # transactions are begun below, and by nobody else
+        for pragma in PRAGMAS:
+            raw.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(db: Connection) -> None:
+        wants_to_write = db.get_execution_options().get("write")
+        db.exec_driver_sql("BEGIN IMMEDIATE" if wants_to_write else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+
+
+@contextmanager
+def said_as_store_errors(store: Store) -> Iterator[None]:
+    """Turn what the database driver says about opening into a StoreError."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"{store}: {str(error.orig).strip()}") from error
