@@ -14,7 +14,9 @@ from crowdlearn.cli.criticise import criticise
 from crowdlearn.cli.exits import INTERRUPTED, Commands
 from crowdlearn.cli.look import agreement, explain, workers
 from crowdlearn.cli.pipeline import pipeline
+from crowdlearn.cli.serve import review, serve
 from crowdlearn.cli.sets import datasets
+from crowdlearn.cli.store import store
 from crowdlearn.cli.stream import stream
 from crowdlearn.cli.twins import twins
 from crowdlearn.cli.worlds import simulate
@@ -48,10 +50,11 @@ def crowdlearn(
 
 for command in (
     demo, aggregate, stream, pipeline, compare, workers, agreement, explain, twins, criticise,
-    simulate,
+    simulate, review, serve,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(datasets, name="datasets")
+app.add_typer(store, name="store")
 
 
 def main() -> None:

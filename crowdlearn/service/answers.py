@@ -50,6 +50,16 @@ class Acceptable:
     expected_error: float  # mean of 1 - confidence over them; nan without any
 
 
+@dataclass(frozen=True)
+class Undoable:
+    """A decision of one's own that stands; of a bulk acceptance, its last item."""
+
+    seq: int
+    item: str
+    label: str
+    at: int
+
+
 def answer(
     db: Connection,
     actor: Actor,
@@ -141,6 +151,19 @@ def undo(db: Connection, actor: Actor, project: str, seq: int | None = None) -> 
         _settle(db, about.id, item)
     here = (items.c.project == about.id) & (items.c.number == found.item)
     return Said(seq), str(db.execute(select(items.c.name).where(here)).scalar_one())
+
+
+def last_decision(
+    db: Connection, actor: Actor, project: str, kind: str = "answer"
+) -> Undoable | None:
+    """The actor's last decision of this kind (answer or accept) that stands; None without any."""
+    about = read_project(db, actor, project, "answer")
+    found = _to_undo(db, about.id, actor, None, (kind,))
+    if found is None:
+        return None
+    here = (items.c.project == about.id) & (items.c.number == found.item)
+    name = str(db.execute(select(items.c.name).where(here)).scalar_one())
+    return Undoable(found.seq, name, about.classes[found.label], found.at)
 
 
 def acceptable(
@@ -273,7 +296,13 @@ def _is_flagged(db: Connection, project: int, number: int) -> bool:
     return last == "flag"
 
 
-def _to_undo(db: Connection, project: int, actor: Actor, seq: int | None) -> Any:
+def _to_undo(
+    db: Connection,
+    project: int,
+    actor: Actor,
+    seq: int | None,
+    kinds: tuple[str, ...] = DECISIONS,
+) -> Any:
     """The decision to take back, if it still stands."""
     said = events.alias("said")
     undone = (
@@ -283,7 +312,7 @@ def _to_undo(db: Connection, project: int, actor: Actor, seq: int | None) -> Any
         .exists()
     )
     query = select(said).where(
-        said.c.project == project, said.c.kind.in_(DECISIONS), ~undone, text("said.kind <> 'vote'")
+        said.c.project == project, said.c.kind.in_(kinds), ~undone, text("said.kind <> 'vote'")
     )
     if seq is not None:
         return db.execute(query.where(said.c.seq == seq)).first()

@@ -13,7 +13,7 @@ from crowdlearn.service.access import Actor, project_id
 from crowdlearn.service.items import Item, read_guarded
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.store.database import lock_project, now
-from crowdlearn.store.tables import OPEN, assignments, events, folding, standings, workers
+from crowdlearn.store.tables import OPEN, WANTED, assignments, events, folding, standings, workers
 
 PURPOSES = {"vote": "take item to vote", "answer": "take item to answer"}
 
@@ -184,7 +184,7 @@ def _to_vote(db: Connection, about: Project, worker: str) -> int | None:
         select(folding.c.stop_doubt).where(folding.c.project == about.id)
     ).scalar_one()
     wanted = and_(
-        standings.c.n_votes < about.settings.redundancy,
+        WANTED,
         standings.c.confidence < 1 - stop,
     )
     if found is not None:

@@ -206,7 +206,7 @@ def _compared(name: str, material: Material, majority: np.ndarray) -> tuple[Comp
 
 def _names(db: Connection, table: Any, about: Project, numbers: np.ndarray) -> list[str]:
     query = select(table.c.number, table.c.name).where(table.c.project == about.id)
-    found: dict[int, str] = dict(db.execute(query).tuples().all())
+    found: dict[int, str] = dict(db.execute(query).all())
     return [found[number] for number in numbers.tolist()]
 
 

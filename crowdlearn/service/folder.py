@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from sqlalchemy import Connection, insert, select, update
 
-from crowdlearn.experts import STRATEGIES, Belief, stop_items
-from crowdlearn.experts.belief import StreamBelief
+from crowdlearn.experts import stop_items
 from crowdlearn.service import fold
 from crowdlearn.service.log import (
     answered_items,
@@ -32,6 +31,7 @@ from crowdlearn.service.log import (
     read_votes,
 )
 from crowdlearn.service.projects import Project, by_id
+from crowdlearn.service.urgency import ranks
 from crowdlearn.store.bulk import chunks, update_rows
 from crowdlearn.store.database import Store, now
 from crowdlearn.store.tables import fits, folding, folds, progress, projects, standings, workers
@@ -39,6 +39,7 @@ from crowdlearn.store.tables import fits, folding, folds, progress, projects, st
 LEASE = 15_000_000  # microseconds that a project is held without a sign of life
 AT_ONCE = 50_000  # events in one update
 MANY = 10_000  # votes that are worth a restart where they double the project
+FEW, FIGURES_EVERY = 20_000, 2.0  # items, and seconds between figures over more than those
 PIECE = 4_000  # standings in one transaction
 SETTLED_SHARE = 20  # a rescore may take this part of the time
 REST = 0.5  # seconds between two rescores at least
@@ -62,6 +63,7 @@ class Held:
     changed: bool = False  # since all items were settled together
     settled_at: float = -1e9
     settle_took: float = 0.0
+    figured_at: float = -1e9
     saved_at: float = -1e9
     saved_number: int = -1
 
@@ -254,9 +256,19 @@ class Folder:
             if at_once:
                 _write_standings(db, rows)
             _write_workers(db, about.id, running, outcome)
-            _write_head(db, about, running)
+            if self._head_is_due(about, kind):
+                _write_head(db, about, running)
         if not at_once:
             self._write_the_rest(about.id, running.number, rows)
+
+    def _head_is_due(self, about: Project, kind: str) -> bool:
+        """Figures over all items cost by the items: in a large project not at every update."""
+        held = self.held[about.id]
+        due = time.monotonic() - held.figured_at > FIGURES_EVERY
+        if kind == "update" and about.n_items > FEW and not due:
+            return False
+        held.figured_at = time.monotonic()
+        return True
 
     def _write_the_rest(self, project: int, number: int, rows: Iterator[Any]) -> None:
         """Standings in pieces, so that writers of events need not wait long."""
@@ -377,7 +389,7 @@ def _still_last(db: Connection, project: int, number: int) -> None:
 
 def _standing_rows(about: Project, running: fold.Running, outcome: fold.Outcome) -> Iterator[Any]:
     """Rows for `_write_standings`."""
-    rank = _ranks(about.settings.strategy, running, outcome)
+    rank = ranks(about.settings.strategy, running, outcome)
     posterior = np.ascontiguousarray(outcome.posterior, dtype=np.float64)
     top, confidence = posterior.argmax(axis=1), posterior.max(axis=1)
     columns = zip(
@@ -395,24 +407,6 @@ def _write_standings(db: Connection, rows: Iterator[Any]) -> None:
     update_rows(
         db, standings, ("project", "item"), ("top", "confidence", "rank", "posterior"), rows
     )
-
-
-def _ranks(strategy: str, running: fold.Running, outcome: fold.Outcome) -> np.ndarray:
-    """Minus the urgency of the items in `outcome`."""
-    if len(outcome.item) == 0:
-        return np.empty(0)
-    rng = np.random.default_rng([running.number])
-    chosen = STRATEGIES[strategy]
-    if strategy in ("information", "error-reduction"):
-        codes = running.state.ledger.item_codes
-        places = np.array([codes.get(str(item), -1) for item in outcome.item.tolist()])
-        urgency = np.zeros(len(places))
-        if running.state.n_votes:
-            every = chosen(StreamBelief(running.method, running.state), rng)
-            urgency[places >= 0] = every[places[places >= 0]]
-        return -urgency
-    belief = Belief(outcome.posterior, np.empty((0, 0, 0)), None)  # type: ignore[arg-type]
-    return -np.asarray(chosen(belief, rng), dtype=np.float64)
 
 
 def _write_workers(
@@ -438,13 +432,21 @@ def _write_workers(
 
 def _write_head(db: Connection, about: Project, running: fold.Running) -> None:
     """How wrong the labels are expected to be, what may stop, and a point of the progress."""
-    posterior = running.state.tau.live
-    error, doubt, n_stopped = _stopping(posterior, running, about.settings.target)
+    posterior = running.state.tau.live.reshape(-1, len(running.classes))
+    error, doubt, stopped = _stopping(posterior, about.settings.target)
+    n_stopped = int(stopped.sum())
+    ledger = running.state.ledger
+    n_votes = np.bincount(ledger.item.live, minlength=len(posterior))
+    missing = np.maximum(about.settings.redundancy - n_votes, 0)[stopped].sum()
+    by_class = np.bincount(posterior.argmax(axis=1), minlength=len(running.classes))
     db.execute(
         update(folding)
         .where(folding.c.project == about.id)
-        .values(expected_error=error, stop_doubt=doubt, n_stopped=n_stopped)
-    )
+        .values(
+            expected_error=error, stop_doubt=doubt, n_stopped=n_stopped,
+            votes_saved=int(missing), by_class=by_class.tolist(),
+        )
+    )  # fmt: skip
     db.execute(
         insert(progress).values(
             project=about.id, fold=running.number, at=now(), n_votes=about.n_votes,
@@ -454,13 +456,16 @@ def _write_head(db: Connection, about: Project, running: fold.Running) -> None:
 
 
 def _stopping(
-    posterior: Float[np.ndarray, "item class"], running: fold.Running, target: float
-) -> tuple[float, float, int]:
-    """Mean doubt, the largest doubt at which an item may stop, and how many may."""
+    posterior: Float[np.ndarray, "item class"], target: float
+) -> tuple[float, float, Bool[np.ndarray, " item"]]:
+    """Mean doubt, the largest doubt at which an item may stop, and which may.
+
+    Of items with the same doubt all may stop, or none.
+    """
     if len(posterior) == 0:
-        return 0.0, -1.0, 0
+        return 0.0, -1.0, np.zeros(0, dtype=np.bool_)
     doubt = 1 - posterior.max(axis=1)
     stopped = stop_items(posterior, target)
     others = doubt[~stopped].min(initial=np.inf)
-    within = doubt[stopped & (doubt < others)]
-    return float(doubt.mean()), float(within.max(initial=-1.0)), len(within)
+    within = stopped & (doubt < others)
+    return float(doubt.mean()), float(doubt[within].max(initial=-1.0)), within

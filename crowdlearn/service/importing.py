@@ -97,7 +97,8 @@ def read_upload(
     classes: Sequence[str] | None = None,
     media_root: str | Path | None = None,
 ) -> Upload:
-    """Read a file. `name` is what errors call it; `classes` are needed for answers.
+    """Read a file. `name` is what errors call it; `classes` are the project's, and
+    needed for answers.
 
     Files that items name in a column image or audio are read from `media_root` and from nowhere
     else. Raises VotesError or SettingsError naming file, row and column.
@@ -107,7 +108,7 @@ def read_upload(
     shown = name or str(path)
     with _called(path, shown):
         if kind == "votes":
-            votes = read_votes(str(path), columns=columns)
+            votes = _known_or_new(path, columns, classes)
             if isinstance(votes, SoftVotes):
                 raise VotesError(f"{shown}: holds probabilities; a project keeps plain labels only")
             _check_names(shown, votes)
@@ -243,12 +244,12 @@ def _numbers(
     worker_names = votes.workers.cast(pa.string()).to_pylist()
     if len(item_names) > FEW:
         query = select(items.c.name, items.c.number).where(items.c.project == about.id)
-        items_known = dict(db.execute(query).tuples().all())
+        items_known = dict(db.execute(query).all())
     else:
         items_known = find_items(db, about.id, item_names)
     if len(worker_names) > FEW:
         query = select(workers.c.name, workers.c.number).where(workers.c.project == about.id)
-        workers_known = dict(db.execute(query).tuples().all())
+        workers_known = dict(db.execute(query).all())
     else:
         workers_known = find_workers(db, about.id, worker_names)
     return (
@@ -296,6 +297,19 @@ def _occurrence(code: np.ndarray) -> np.ndarray:
     found = np.empty(len(code), dtype=np.int64)
     found[order] = np.arange(len(code)) - np.repeat(starts, sizes)
     return found
+
+
+def _known_or_new(
+    path: str | Path, columns: Mapping[str, str] | None, classes: Sequence[str] | None
+) -> Votes | SoftVotes:
+    """Votes with these classes, of which a file may hold one alone; with its own where it has
+    others."""
+    if classes:
+        try:
+            return read_votes(str(path), columns=columns, classes=list(classes))
+        except VotesError:  # the second reading says what is wrong
+            pass
+    return read_votes(str(path), columns=columns)
 
 
 def _check_names(shown: str, votes: Votes) -> None:

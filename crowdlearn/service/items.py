@@ -8,13 +8,25 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from crowdlearn.errors import ConflictError, NotFoundError, SettingsError
-from crowdlearn.experts import STRATEGIES, Belief
 from crowdlearn.service.access import Actor, project_id
 from crowdlearn.service.log import MANY
 from crowdlearn.service.projects import Project, read_project
+from crowdlearn.service.urgency import initial_rank
 from crowdlearn.store.bulk import insert_rows
 from crowdlearn.store.database import lock_project
 from crowdlearn.store.tables import (
@@ -32,11 +44,13 @@ from crowdlearn.store.tables import (
 
 STATES = {"open": OPEN, "answered": ANSWERED, "flagged": FLAGGED, "accepted": ACCEPTED}
 STATE_NAMES = {code: name for name, code in STATES.items()}
-ORDERS = {
-    "urgency": standings.c.rank,
-    "confidence": standings.c.confidence,
-    "number": standings.c.item,
+ORDERS: dict[str, tuple[Column[Any], ...]] = {
+    "urgency": (standings.c.state, standings.c.rank, standings.c.item),
+    "confidence": (standings.c.confidence, standings.c.item),
+    "number": (standings.c.item,),
 }
+Place = tuple[int | float, ...]
+"""Where the next page of a list begins."""
 LONGEST_NAME, LONGEST_TEXT, LARGEST_FILE = 500, 1 << 20, 20 << 20
 MOST_ROWS = 500  # of a page
 SHOWN = 200  # characters of a payload in a list
@@ -139,14 +153,15 @@ def list_items(
     *,
     order: str = "number",
     descending: bool = False,
-    after: tuple[float, int] | None = None,
+    after: Place | None = None,
     limit: int = 50,
     **conditions: Any,
-) -> tuple[list[Item], tuple[float, int] | None]:
+) -> tuple[list[Item], Place | None]:
     """A page of items, and where the next one begins (None: there is none).
 
-    `order` is urgency (most urgent first), confidence or number; `conditions` are those of
-    `count_items`. Long payloads are cut. Raises SettingsError for an unknown order or condition.
+    `order` is urgency (open items first, of these the most urgent), confidence or number;
+    `conditions` are those of `count_items`. Long payloads are cut. Raises SettingsError for an
+    unknown order or condition.
     """
     about = read_project(db, actor, project, "read items")
     if order not in ORDERS:
@@ -156,18 +171,15 @@ def list_items(
     by = ORDERS[order]
     query = _rows(about.id).where(*_conditions(about, **conditions))
     if after is not None:
-        value, number = after
-        if descending:
-            beyond = or_(by < value, (by == value) & (standings.c.item < number))
-        else:
-            beyond = or_(by > value, (by == value) & (standings.c.item > number))
-        query = query.where(beyond)
-    if descending:
-        query = query.order_by(by.desc(), standings.c.item.desc())
-    else:
-        query = query.order_by(by, standings.c.item)
-    rows = db.execute(query.add_columns(by.label("sorted_by")).limit(limit + 1)).all()
-    more = (float(rows[limit - 1].sorted_by), rows[limit - 1].item) if len(rows) > limit else None
+        if len(after) != len(by):
+            raise SettingsError("that place is of a list in another order")
+        here, place = tuple_(*by), tuple_(*(literal(value) for value in after))
+        query = query.where(here < place if descending else here > place)
+    query = query.order_by(*(column.desc() if descending else column for column in by))
+    sorted_by = [column.label(f"sorted_{k}") for k, column in enumerate(by)]
+    rows = db.execute(query.add_columns(*sorted_by).limit(limit + 1)).all()
+    last = rows[limit - 1][-len(by) :] if len(rows) > limit else None
+    more = None if last is None else tuple(float(value) for value in last)
     return [_cut(_item(about, row)) for row in rows[:limit]], more
 
 
@@ -239,16 +251,6 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-def initial_rank(about: Project) -> float:
-    """Where an item without votes stands in the queue."""
-    strategy = about.settings.strategy
-    if strategy in ("information", "error-reduction"):
-        return 0.0
-    n = len(about.classes)
-    belief = Belief(np.full((1, n), 1 / n), np.empty((0, n, n)), None)  # type: ignore[arg-type]
-    return -float(STRATEGIES[strategy](belief, np.random.default_rng(0))[0])
-
-
 def label_now() -> ColumnElement[Any]:
     """The class of an item as it stands, in SQL."""
     return func.coalesce(standings.c.decision, standings.c.top)
@@ -305,10 +307,11 @@ def _insert(db: Connection, about: Project, fresh: Sequence[NewItem]) -> dict[st
             for number, item, payload in zip(places, fresh, payloads, strict=True)
         ),
     )  # fmt: skip
-    rank, sure = initial_rank(about), 1 / len(about.classes)
+    n = len(about.classes)
+    rank, sure = initial_rank(about.settings.strategy, n), 1 / n
     insert_rows(
-        db, standings, ("project", "item", "state", "n_votes", "confidence", "rank"),
-        ((about.id, number, OPEN, 0, sure, rank) for number in places),
+        db, standings, ("project", "item", "state", "n_votes", "wanted", "confidence", "rank"),
+        ((about.id, number, OPEN, 0, 1, sure, rank) for number in places),
     )  # fmt: skip
     db.execute(update(projects).where(here).values(n_items=first + len(fresh)))
     return {item.name: number for number, item in zip(places, fresh, strict=True)}

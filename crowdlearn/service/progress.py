@@ -50,7 +50,17 @@ class Progress:
     votes_saved: int
     cost: float
     n_pending: int  # events that the aggregator has not taken in yet
-    classes: dict[str, int]  # items by their label as it stands
+    classes: dict[str, int]  # items by their most probable class
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last fold in a few numbers, quick to read: `upto` is the last event it has taken in."""
+
+    number: int
+    upto: int
+    n_pending: int
+    expected_error: float | None
 
 
 @dataclass(frozen=True)
@@ -74,18 +84,10 @@ def read_progress(db: Connection, actor: Actor, project: str) -> Progress:
             select(standings.c.state, func.count())
             .where(standings.c.project == about.id)
             .group_by(standings.c.state)
-        ).tuples().all()
+        ).all()
     )  # fmt: skip
-    wanted = about.settings.redundancy
-    saved = db.execute(
-        select(func.sum(wanted - standings.c.n_votes)).where(
-            standings.c.project == about.id,
-            standings.c.n_votes < wanted,
-            standings.c.top.is_not(None),
-            standings.c.confidence >= 1 - head.stop_doubt,
-        )
-    ).scalar()
     error = head.expected_error
+    by_class = [*(head.by_class or []), *[0] * len(about.classes)][: len(about.classes)]
     return Progress(
         n_items=about.n_items,
         n_votes=about.n_votes,
@@ -98,11 +100,19 @@ def read_progress(db: Connection, actor: Actor, project: str) -> Progress:
         target=about.settings.target,
         reached=error is not None and about.n_votes > 0 and error <= about.settings.target,
         n_stopped=head.n_stopped,
-        votes_saved=int(saved or 0) if head.stop_doubt >= 0 else 0,
+        votes_saved=head.votes_saved,
         cost=cost(about, about.n_votes, about.n_answers),
         n_pending=about.n_events - head.upto,
-        classes=_classes(db, about),
+        classes=dict(zip(about.classes, by_class, strict=True)),
     )
+
+
+def read_head(db: Connection, actor: Actor, project: str) -> Head:
+    """How far the aggregator is, without counting anything."""
+    about = read_project(db, actor, project, "read progress")
+    columns = (folding.c.number, folding.c.upto, folding.c.expected_error)
+    row = db.execute(select(*columns).where(folding.c.project == about.id)).one()
+    return Head(row.number, row.upto, about.n_events - row.upto, row.expected_error)
 
 
 def cost(about: Project, n_votes: int, n_answers: int) -> float:
@@ -156,12 +166,3 @@ def sample_votes(db: Connection, about: Project, n_items: int) -> Votes | None:
         item, worker, columns[:, 2], items=[str(i) for i in items.tolist()],
         workers=[str(w) for w in seen.tolist()], classes=about.classes,
     )  # fmt: skip
-
-
-def _classes(db: Connection, about: Project) -> dict[str, int]:
-    label = func.coalesce(standings.c.decision, standings.c.top)
-    rows = db.execute(
-        select(label, func.count()).where(standings.c.project == about.id).group_by(label)
-    ).tuples()
-    found: dict[int, int] = dict(rows.all())
-    return {name: found.get(code, 0) for code, name in enumerate(about.classes)}

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, insert, select, update
 
 from crowdlearn.errors import ConflictError, SettingsError
 from crowdlearn.service.access import LOCAL, Actor, project_id, require_owner, role_in
 from crowdlearn.service.log import Event, append_events
 from crowdlearn.service.trail import record
+from crowdlearn.service.urgency import STRATEGY_NAMES
 from crowdlearn.store.database import lock_project, new_id, now
-from crowdlearn.store.tables import folding, members, projects
+from crowdlearn.store.tables import folding, members, projects, standings
 
 METHODS = ("bcc", "idbla")
-ORDERS = ("entropy", "margin", "least-confident", "information", "error-reduction", "random")
 MOST_CLASSES = 1000
 
 
@@ -40,7 +40,7 @@ class Settings:
     blind: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("method", METHODS), ("strategy", ORDERS)):
+        for name, allowed in (("method", METHODS), ("strategy", STRATEGY_NAMES)):
             if getattr(self, name) not in allowed:
                 raise SettingsError(
                     f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
@@ -167,6 +167,12 @@ def change_project(
         values |= {"guideline": guideline, "guideline_version": before.guideline_version + 1}
     db.execute(update(projects).where(projects.c.id == id).values(**values))
     changed = {k: v for k, v in asdict(chosen).items() if v != getattr(before.settings, k)}
+    if "redundancy" in changed:
+        wanted = case((standings.c.n_votes < chosen.redundancy, 1), else_=0)
+        here = standings.c.project == id
+        db.execute(
+            update(standings).where(here, standings.c.wanted != wanted).values(wanted=wanted)
+        )
     if len(classes) > len(before.classes) or changed.keys() & {"method", "strategy", "target"}:
         what = {"settings": asdict(chosen), "classes": classes}
         append_events(db, id, [Event(kind="setting", actor=actor.name, more=what)])

@@ -65,7 +65,7 @@ def _standing_problems(db: Connection, project: int) -> list[str]:
             select(events.c.item, func.count())
             .where(events.c.project == project, events.c.kind == "vote")
             .group_by(events.c.item)
-        ).tuples().all()
+        ).all()
     )  # fmt: skip
     query = select(
         standings.c.item, standings.c.n_votes, standings.c.decision, standings.c.state

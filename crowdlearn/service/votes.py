@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, case, select, update
 
 from crowdlearn.errors import ConflictError, SettingsError
 from crowdlearn.service.access import Actor, project_id, role_in
@@ -73,7 +73,7 @@ def append_votes(
     ]  # fmt: skip
     fresh = _without_known(db, about.id, new)
     append_events(db, about.id, fresh)
-    _count(db, about.id, np.array([event.item for event in fresh], dtype=np.int64))
+    _count(db, about, np.array([event.item for event in fresh], dtype=np.int64))
     if token is not None:
         for event in fresh:
             assert event.item is not None, "a vote has an item"
@@ -101,7 +101,7 @@ def append_columns(
         ((about.id, seq, "vote", i, w, k, actor, time) for seq, i, w, k in columns),
     )  # fmt: skip
     db.execute(update(projects).where(here).values(n_events=first - 1 + n))
-    _count(db, about.id, np.asarray(items, dtype=np.int64))
+    _count(db, about, np.asarray(items, dtype=np.int64))
     return n
 
 
@@ -184,33 +184,37 @@ def _without_known(db: Connection, project: int, new: Sequence[Event]) -> list[E
     return fresh
 
 
-def _count(db: Connection, project: int, item: Int[np.ndarray, " vote"]) -> None:
+def _count(db: Connection, about: Project, item: Int[np.ndarray, " vote"]) -> None:
     """Keep how many votes the items and the project have."""
+    project, enough = about.id, about.settings.redundancy
     if len(item) == 0:
         return
     numbers, times = np.unique(item, return_counts=True)
     if len(numbers) > MANY:
-        _count_many(db, project, numbers, times)
+        _count_many(db, about, numbers, times)
     else:
         for number, n in zip(numbers.tolist(), times.tolist(), strict=True):
             here = (standings.c.project == project) & (standings.c.item == number)
-            db.execute(update(standings).where(here).values(n_votes=standings.c.n_votes + n))
+            total = standings.c.n_votes + n
+            wanted = case((total < enough, 1), else_=0)
+            db.execute(update(standings).where(here).values(n_votes=total, wanted=wanted))
     here = projects.c.id == project
     db.execute(update(projects).where(here).values(n_votes=projects.c.n_votes + len(item)))
 
 
 def _count_many(
     db: Connection,
-    project: int,
+    about: Project,
     numbers: Int[np.ndarray, " item"],
     times: Int[np.ndarray, " item"],
 ) -> None:
+    project, enough = about.id, about.settings.redundancy
     query = select(standings.c.item, standings.c.n_votes).where(standings.c.project == project)
-    rows = db.execute(query.order_by(standings.c.item)).all()
-    had = np.zeros(max(int(numbers[-1]) + 1, len(rows)), dtype=np.int64)
-    had[[row.item for row in rows]] = [row.n_votes for row in rows]
-    total = (had[numbers] + times).tolist()
+    known = db.execute(query.order_by(standings.c.item)).all()
+    had = np.zeros(max(int(numbers[-1]) + 1, len(known)), dtype=np.int64)
+    had[[row.item for row in known]] = [row.n_votes for row in known]
+    rows = zip((had[numbers] + times).tolist(), numbers.tolist(), strict=True)
     update_rows(
-        db, standings, ("project", "item"), ("n_votes",),
-        ((n, project, number) for n, number in zip(total, numbers.tolist(), strict=True)),
+        db, standings, ("project", "item"), ("n_votes", "wanted"),
+        ((n, int(n < enough), project, number) for n, number in rows),
     )  # fmt: skip

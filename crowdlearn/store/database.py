@@ -68,8 +68,14 @@ class Store:
             yield db
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections; later transactions open new ones."""
         self.engine.dispose()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __str__(self) -> str:
         return self.engine.url.render_as_string(hide_password=True)

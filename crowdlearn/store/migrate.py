@@ -29,12 +29,16 @@ def open_store(address: str | Path, *, create: bool = False) -> Store:
     store = connect(address)
     if store.is_sqlite and not create and not store.path.exists():
         raise StoreError(f"{store.path}: there is no store; make one with `crowdlearn store init`")
-    with said_as_store_errors(store):
-        found, wanted = version(store), head()
-        if found is None and create:
-            upgrade(store)
-        elif found != wanted:
-            raise StoreError(_advice(store, found, wanted))
+    try:
+        with said_as_store_errors(store):
+            found, wanted = version(store), head()
+            if found is None and create:
+                upgrade(store)
+            elif found != wanted:
+                raise StoreError(_advice(store, found, wanted))
+    except StoreError:
+        store.close()
+        raise
     return store
 
 
@@ -45,6 +49,7 @@ def upgrade(store: Store, revision: str = "head") -> None:
         if found is not None and found not in _known():
             raise StoreError(_advice(store, found, head()))
         command.upgrade(_config(db), revision)
+    store.close()  # connections that are open know the old schema and its statistics
 
 
 def version(store: Store) -> str | None:

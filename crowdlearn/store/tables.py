@@ -44,6 +44,7 @@ Json = JSON().with_variant(JSONB, "postgresql")
 Time = BigInteger
 
 SPOKEN = text("kind <> 'vote'")  # as the index of what is no vote has it, word for word
+WANTED = text("wanted = 1")
 
 metadata = MetaData(
     naming_convention={
@@ -200,6 +201,7 @@ standings = Table(
     # kept by who writes events:
     Column("state", SmallInteger, nullable=False, default=OPEN),
     Column("n_votes", Integer, nullable=False, default=0),
+    Column("wanted", SmallInteger, nullable=False, default=1),  # fewer votes than the redundancy
     Column("decision", SmallInteger),  # the class that an expert gave or accepted, if any stands
     Column("decision_seq", BigInteger),
     # kept by the folding worker:
@@ -208,10 +210,13 @@ standings = Table(
     Column("rank", Double, nullable=False),  # minus the urgency: smaller is sooner
     Column("posterior", LargeBinary),  # float64 [class]
     Index("ix_standings_queue", "project", "state", "rank", "item"),
-    Index("ix_standings_confidence", "project", "state", "confidence", "item"),
-    Index("ix_standings_class", "project", "top", "confidence", "item"),
+    Index("ix_standings_confidence", "project", "confidence", "item"),
+    Index(
+        "ix_standings_wanted", "project", "state", "rank", "item", "confidence",
+        sqlite_where=WANTED, postgresql_where=WANTED,
+    ),
     sqlite_with_rowid=False,
-)
+)  # fmt: skip
 
 assignments = Table(
     "assignments",
@@ -265,6 +270,8 @@ folding = Table(
         "stop_doubt", Double, nullable=False, default=-1.0
     ),  # items at most this unsure may stop
     Column("n_stopped", Integer, nullable=False, default=0),
+    Column("votes_saved", Integer, nullable=False, default=0),  # not to be asked for on those
+    Column("by_class", Json),  # items by their most probable class, in the order of the classes
 )
 
 progress = Table(

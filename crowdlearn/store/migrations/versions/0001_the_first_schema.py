@@ -196,6 +196,8 @@ def upgrade() -> None:
         sa.Column("expected_error", sa.Double(), nullable=True),
         sa.Column("stop_doubt", sa.Double(), nullable=False),
         sa.Column("n_stopped", sa.Integer(), nullable=False),
+        sa.Column("votes_saved", sa.Integer(), nullable=False),
+        sa.Column("by_class", JSON_COLUMN, nullable=True),
         sa.ForeignKeyConstraint(["project"], ["projects.id"], name=op.f("fk_folding_project")),
         sa.PrimaryKeyConstraint("project", name=op.f("pk_folding")),
     )
@@ -269,6 +271,7 @@ def upgrade() -> None:
         sa.Column("item", sa.Integer(), nullable=False),
         sa.Column("state", sa.SmallInteger(), nullable=False),
         sa.Column("n_votes", sa.Integer(), nullable=False),
+        sa.Column("wanted", sa.SmallInteger(), nullable=False),
         sa.Column("decision", sa.SmallInteger(), nullable=True),
         sa.Column("decision_seq", sa.BigInteger(), nullable=True),
         sa.Column("top", sa.SmallInteger(), nullable=True),
@@ -281,13 +284,17 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("standings", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_standings_class", ["project", "top", "confidence", "item"], unique=False
-        )
-        batch_op.create_index(
-            "ix_standings_confidence", ["project", "state", "confidence", "item"], unique=False
+            "ix_standings_confidence", ["project", "confidence", "item"], unique=False
         )
         batch_op.create_index(
             "ix_standings_queue", ["project", "state", "rank", "item"], unique=False
+        )
+        batch_op.create_index(
+            "ix_standings_wanted",
+            ["project", "state", "rank", "item", "confidence"],
+            unique=False,
+            sqlite_where=sa.text("wanted = 1"),
+            postgresql_where=sa.text("wanted = 1"),
         )
 
     op.create_table(
@@ -318,9 +325,13 @@ def downgrade() -> None:
 
     op.drop_table("workers")
     with op.batch_alter_table("standings", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_standings_wanted",
+            sqlite_where=sa.text("wanted = 1"),
+            postgresql_where=sa.text("wanted = 1"),
+        )
         batch_op.drop_index("ix_standings_queue")
         batch_op.drop_index("ix_standings_confidence")
-        batch_op.drop_index("ix_standings_class")
 
     op.drop_table("standings")
     op.drop_table("progress")
