@@ -9,7 +9,8 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ def export(
     db: Connection,
     actor: Actor,
     project: str,
-    file: BinaryIO,
+    file: BufferedIOBase,
     *,
     what: str = "labels",
     format: str = "csv",
@@ -177,7 +178,7 @@ def _columns(about: Project, what: str) -> list[str]:
 
 
 def _write_csv(
-    rows: Iterator[dict[str, Any]], columns: list[str], file: BinaryIO, *, raw: bool
+    rows: Iterator[dict[str, Any]], columns: list[str], file: BufferedIOBase, *, raw: bool
 ) -> int:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
@@ -192,7 +193,7 @@ def _write_csv(
     return n
 
 
-def _write_lines(rows: Iterator[dict[str, Any]], file: BinaryIO) -> int:
+def _write_lines(rows: Iterator[dict[str, Any]], file: BufferedIOBase) -> int:
     n = 0
     for row in rows:
         file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -200,7 +201,7 @@ def _write_lines(rows: Iterator[dict[str, Any]], file: BinaryIO) -> int:
     return n
 
 
-def _write_parquet(rows: Iterator[dict[str, Any]], schema: pa.Schema, file: BinaryIO) -> int:
+def _write_parquet(rows: Iterator[dict[str, Any]], schema: pa.Schema, file: BufferedIOBase) -> int:
     n = 0
     with pq.ParquetWriter(file, schema) as writer:
         for part in chunks(rows, READ_AT_ONCE):
@@ -209,7 +210,7 @@ def _write_parquet(rows: Iterator[dict[str, Any]], schema: pa.Schema, file: Bina
     return n
 
 
-def _write_label_studio(db: Connection, about: Project, file: BinaryIO) -> int:
+def _write_label_studio(db: Connection, about: Project, file: BufferedIOBase) -> int:
     """A JSON array of tasks, a page of items at a time."""
     both = (items.c.project == standings.c.project) & (items.c.number == standings.c.item)
     file.write(b"[")

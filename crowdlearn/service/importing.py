@@ -97,8 +97,7 @@ def read_upload(
     classes: Sequence[str] | None = None,
     media_root: str | Path | None = None,
 ) -> Upload:
-    """Read a file. `name` is what errors call it; `classes` are the project's, and
-    needed for answers.
+    """Read a file. `name` is what errors call it; `classes` are the project's, needed for answers.
 
     Files that items name in a column image or audio are read from `media_root` and from nowhere
     else. Raises VotesError or SettingsError naming file, row and column.
