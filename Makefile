@@ -59,6 +59,8 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.bayes
 	$(BIN)/python -m benchmarks.bayes_sbc
 	$(BIN)/python -m benchmarks.bayes_coverage
+	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.service_crash --postgresql
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.ingest --votes 10000000 --write benchmarks/results/ingest.json
 

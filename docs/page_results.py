@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from page_service import crash_table, service_tables
+
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 PEER = "crowdkit."
 
@@ -180,5 +182,7 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "labelme": lambda: included("learning_labelme"),
     "pipeline": lambda: included("pipeline"),
     "neural": lambda: included("neural_aggregators"),
+    "service": service_tables,
+    "crash": crash_table,
     "speed": speed_tables,
 }

@@ -6,8 +6,9 @@ A project that an actor has no part in does not exist for them, whatever they as
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from crowdlearn.errors import NotAllowedError, NotFoundError
 from crowdlearn.store.tables import members, projects
@@ -60,23 +61,30 @@ class Actor:
     key_role: str | None = None
 
 
+_BY_NAME = select(projects).where(projects.c.name == bindparam("wanted"))
+
 LOCAL = Actor("local", owner=True)
 """Whoever holds the file: the command line, and the app where it runs for one person."""
 
 
 def project_id(db: Connection, actor: Actor, project: str, operation: str) -> int:
-    """The id of the project, if the actor may do this there.
+    """The id of the project, if the actor may do this there. Raises as `project_row` does."""
+    return int(project_row(db, actor, project, operation)[0].id)
+
+
+def project_row(db: Connection, actor: Actor, project: str, operation: str) -> tuple[Any, str]:
+    """The row of the project and the actor's role, if they may do this there.
 
     Raises NotFoundError where the actor has no part in a project of this name, and NotAllowedError
     where their role there does not include the operation.
     """
-    found = db.execute(select(projects.c.id).where(projects.c.name == project)).scalar()
-    role = None if found is None else role_in(db, actor, found)
+    found = db.execute(_BY_NAME, {"wanted": project}).first()
+    role = None if found is None else role_in(db, actor, found.id)
     if found is None or role is None:
         raise NotFoundError(f"there is no project {project!r}")
     if role not in RIGHTS[operation]:
         raise NotAllowedError(f"the role {role} in {project!r} does not include: {operation}")
-    return int(found)
+    return found, role
 
 
 def role_in(db: Connection, actor: Actor, project: int) -> str | None:

@@ -16,7 +16,7 @@ from crowdlearn.service.access import Actor, project_id, role_in
 from crowdlearn.service.assignments import check_free, end_with_answer
 from crowdlearn.service.items import find_item
 from crowdlearn.service.log import DECISIONS, Decision, Event, append_events, decisions, with_key
-from crowdlearn.service.projects import read_project
+from crowdlearn.service.projects import by_id, read_project
 from crowdlearn.store.bulk import update_rows
 from crowdlearn.store.database import lock_project
 from crowdlearn.store.tables import (
@@ -80,7 +80,6 @@ def answer(
     ConflictError where another decision stands by now, or somebody else holds the item.
     """
     about = read_project(db, actor, project, "answer")
-    lock_project(db, about.id)
     number = find_item(db, about.id, item)
     more: dict[str, Any] = {"guideline": about.guideline_version}
     if note:
@@ -91,13 +90,19 @@ def answer(
         kind="answer", item=number, label=about.code(label), actor=actor.name, key=key,
         more=more,
     )  # fmt: skip
+    lock_project(db, about.id)
     known = with_key(db, about.id, key, said)
     if known is not None:
         return Said(known, duplicate=True)
-    _check_seen(db, about.id, number, item, seen)
+    before = _check_seen(db, about.id, number, item, seen)
     check_free(db, about.id, number, actor, token)
-    seq = append_events(db, about.id, [said])
-    _settle(db, about.id, number)
+    newly = before is None or before.kind != "answer"
+    seq = append_events(db, about.id, [said], n_answers=int(newly))
+    db.execute(
+        update(standings)
+        .where(standings.c.project == about.id, standings.c.item == number)
+        .values(state=ANSWERED, decision=said.label, decision_seq=seq)
+    )
     end_with_answer(db, about.id, number, "answered")
     return Said(seq)
 
@@ -190,6 +195,7 @@ def accept(
     """
     about = read_project(db, actor, project, "accept")
     lock_project(db, about.id)
+    about = by_id(db, about.id)  # as it is now that nobody else appends
     rows = db.execute(
         select(standings.c.item, standings.c.top)
         .where(_acceptable(about, at_least, label))
@@ -252,10 +258,11 @@ def _comment(
     return Said(seq)
 
 
-def _check_seen(db: Connection, project: int, number: int, item: str, seen: int) -> None:
+def _check_seen(db: Connection, project: int, number: int, item: str, seen: int) -> Decision | None:
+    """The decision that stands, if it is the one that was seen. Raises ConflictError."""
     stands = standing_decision(db, project, number)
     if (stands.seq if stands else 0) == seen:
-        return
+        return stands
     if stands is None:
         raise ConflictError(f"item {item!r}: its decision has been taken back; look again")
     who = stands.actor.removeprefix("user:")

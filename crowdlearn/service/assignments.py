@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, not_, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, not_, select, update
 
 from crowdlearn.errors import ConflictError, SettingsError
 from crowdlearn.service.access import Actor, project_id
@@ -166,58 +166,63 @@ def _loan(
 
 
 def _to_answer(db: Connection, about: Project, actor: Actor, *, skipped: bool) -> int | None:
-    skips = (
-        select(events.c.seq)
-        .where(events.c.project == about.id, events.c.item == standings.c.item)
-        .where(events.c.kind == "skip", events.c.actor == actor.name)
-        .exists()
-    )
-    return _first(db, about.id, skips if skipped else not_(skips))
-
-
-def _to_vote(db: Connection, about: Project, worker: str) -> int | None:
-    own = (workers.c.project == about.id) & (workers.c.name == worker)
-    found = db.execute(select(workers.c.number, workers.c.flag).where(own)).first()
-    if found is not None and found.flag == "blocked":
-        return None
-    stop = db.execute(
-        select(folding.c.stop_doubt).where(folding.c.project == about.id)
-    ).scalar_one()
-    wanted = and_(
-        WANTED,
-        standings.c.confidence < 1 - stop,
-    )
-    if found is not None:
-        voted = (
-            select(events.c.seq)
-            .where(events.c.project == about.id, events.c.item == standings.c.item)
-            .where(events.c.kind == "vote", events.c.worker == found.number)
-            .exists()
-        )
-        wanted = and_(wanted, not_(voted))
-    return _first(db, about.id, wanted)
-
-
-def _first(db: Connection, project: int, wanted: Any) -> int | None:
-    """The most urgent open item that nobody holds."""
-    held = (
-        select(assignments.c.id)
-        .where(assignments.c.project == project, assignments.c.item == standings.c.item)
-        .where(assignments.c.ended_at.is_(None))
-        .exists()
-    )
     found: int | None = db.execute(
-        select(standings.c.item)
-        .where(standings.c.project == project, standings.c.state == OPEN, not_(held), wanted)
-        .order_by(standings.c.rank, standings.c.item)
-        .limit(1)
+        _SKIPPED if skipped else _UNDECIDED, {"here": about.id, "me": actor.name}
     ).scalar()
     return found
 
 
+def _to_vote(db: Connection, about: Project, worker: str) -> int | None:
+    own = (workers.c.project == about.id) & (workers.c.name == worker)
+    me = db.execute(select(workers.c.number, workers.c.flag).where(own)).first()
+    if me is not None and me.flag == "blocked":
+        return None
+    head = select(folding.c.stop_doubt).where(folding.c.project == about.id)
+    sure = 1 - db.execute(head).scalar_one()
+    number = -1 if me is None else me.number
+    found: int | None = db.execute(_WANTED, {"here": about.id, "me": number, "sure": sure}).scalar()
+    return found
+
+
+def _most_urgent(*wanted: Any) -> Any:
+    """The most urgent open item that nobody holds."""
+    held = (
+        select(assignments.c.id)
+        .where(assignments.c.project == standings.c.project)
+        .where(assignments.c.item == standings.c.item, assignments.c.ended_at.is_(None))
+        .exists()
+    )
+    return (
+        select(standings.c.item)
+        .where(standings.c.project == bindparam("here"), standings.c.state == OPEN)
+        .where(not_(held), *wanted)
+        .order_by(standings.c.rank, standings.c.item)
+        .limit(1)
+    )
+
+
+def _said(*what: Any) -> Any:
+    """Whether there is such an event of the item."""
+    here = (events.c.project == standings.c.project) & (events.c.item == standings.c.item)
+    return select(events.c.seq).where(here, *what).exists()
+
+
+_SKIPS = _said(events.c.kind == "skip", events.c.actor == bindparam("me"))
+_UNDECIDED, _SKIPPED = _most_urgent(not_(_SKIPS)), _most_urgent(_SKIPS)
+_WANTED = _most_urgent(
+    WANTED,
+    standings.c.confidence < bindparam("sure"),
+    not_(_said(events.c.kind == "vote", events.c.worker == bindparam("me"))),
+)
+_HELD = select(assignments).where(
+    assignments.c.project == bindparam("here"),
+    assignments.c.holder == bindparam("me"),
+    assignments.c.ended_at.is_(None),
+)
+
+
 def _held_by(db: Connection, project: int, holder: str) -> Any:
-    here = (assignments.c.project == project) & (assignments.c.holder == holder)
-    return db.execute(select(assignments).where(here, assignments.c.ended_at.is_(None))).first()
+    return db.execute(_HELD, {"here": project, "me": holder}).first()
 
 
 def _end_overdue(db: Connection, project: int) -> None:

@@ -6,11 +6,9 @@ In CSV a text that a spreadsheet would read as a formula gets an apostrophe befo
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator
-from io import BufferedIOBase
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -31,11 +29,28 @@ READ_AT_ONCE = 10_000
 RISKY = "=+-@\t\r\n"
 
 
+@runtime_checkable
+class Sink(Protocol):
+    """A file, or whatever else takes bytes."""
+
+    def write(self, content: bytes, /) -> Any: ...
+
+
+class _Encoded:
+    """Takes text, and writes it to a sink as UTF-8."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+
+    def write(self, text: str, /) -> None:
+        self.sink.write(text.encode())
+
+
 def export(
     db: Connection,
     actor: Actor,
     project: str,
-    file: BufferedIOBase,
+    file: Sink,
     *,
     what: str = "labels",
     format: str = "csv",
@@ -177,23 +192,18 @@ def _columns(about: Project, what: str) -> list[str]:
     return list(_schema(about, what).names)
 
 
-def _write_csv(
-    rows: Iterator[dict[str, Any]], columns: list[str], file: BufferedIOBase, *, raw: bool
-) -> int:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text)
+def _write_csv(rows: Iterator[dict[str, Any]], columns: list[str], file: Sink, *, raw: bool) -> int:
+    writer = csv.writer(_Encoded(file))
     keep = (lambda value: value) if raw else safe
     writer.writerow([keep(name) for name in columns])
     n = 0
     for row in rows:
         writer.writerow([keep(row[name]) for name in columns])
         n += 1
-    text.flush()
-    text.detach()
     return n
 
 
-def _write_lines(rows: Iterator[dict[str, Any]], file: BufferedIOBase) -> int:
+def _write_lines(rows: Iterator[dict[str, Any]], file: Sink) -> int:
     n = 0
     for row in rows:
         file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -201,7 +211,7 @@ def _write_lines(rows: Iterator[dict[str, Any]], file: BufferedIOBase) -> int:
     return n
 
 
-def _write_parquet(rows: Iterator[dict[str, Any]], schema: pa.Schema, file: BufferedIOBase) -> int:
+def _write_parquet(rows: Iterator[dict[str, Any]], schema: pa.Schema, file: Sink) -> int:
     n = 0
     with pq.ParquetWriter(file, schema) as writer:
         for part in chunks(rows, READ_AT_ONCE):
@@ -210,7 +220,7 @@ def _write_parquet(rows: Iterator[dict[str, Any]], schema: pa.Schema, file: Buff
     return n
 
 
-def _write_label_studio(db: Connection, about: Project, file: BufferedIOBase) -> int:
+def _write_label_studio(db: Connection, about: Project, file: Sink) -> int:
     """A JSON array of tasks, a page of items at a time."""
     both = (items.c.project == standings.c.project) & (items.c.number == standings.c.item)
     file.write(b"[")

@@ -166,6 +166,13 @@ def digest(running: Running) -> str:
     return found.hexdigest()
 
 
+def size(running: Running) -> int:
+    """About how many bytes a snapshot would take."""
+    ledger = running.state.ledger
+    columns = [getattr(ledger, name).live for name in ("item", "worker", "label", "before")]
+    return sum(array.nbytes for array in [*columns, *running.state.arrays().values()])
+
+
 def to_bytes(running: Running) -> bytes:
     """A snapshot; `from_bytes` goes on from it to the last bit."""
     with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from crowdlearn.experts import stop_items
 from crowdlearn.service import fold
@@ -44,6 +45,8 @@ PIECE = 4_000  # standings in one transaction
 SETTLED_SHARE = 20  # a rescore may take this part of the time
 REST = 0.5  # seconds between two rescores at least
 LOOK = 0.2  # seconds between two looks at the log
+PACE = 0.2  # seconds between two folds of a project, so that each takes in what has gathered
+MOST_FOLDS = 1000  # between two restarts
 SNAPSHOT_EVERY = 60.0  # seconds
 LARGEST_SNAPSHOT = 1 << 26  # bytes; a larger stream is rebuilt from the log
 RESTARTING = ("block", "unblock", "setting")
@@ -60,7 +63,9 @@ class Held:
     """A project that this process folds."""
 
     running: fold.Running | None = None
+    looked: bool = False  # whether an earlier process left something to do
     changed: bool = False  # since all items were settled together
+    restarted: int = 0  # number of the last fold that began anew
     settled_at: float = -1e9
     settle_took: float = 0.0
     figured_at: float = -1e9
@@ -73,7 +78,7 @@ class Folder:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.owner = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.owner = f"{secrets.token_hex(8)} {os.getpid()} {socket.gethostname()}"[:100]
         self.held: dict[int, Held] = {}
         self.failed: dict[int, float] = {}
         self._lock = threading.Lock()
@@ -133,6 +138,8 @@ class Folder:
                 busy |= self._try_step(project)
             if not busy:
                 self._wake.wait(LOOK)
+            elif not self._stop.is_set():
+                self._stop.wait(PACE)
             self._wake.clear()
 
     def _projects(self) -> list[int]:
@@ -167,6 +174,9 @@ class Folder:
         held = self.held.setdefault(project, Held())
         pending = n_events - head.upto
         stale = held.running is None or held.running.number != head.number
+        if stale and head.number > 0 and not pending and not held.looked:
+            held.looked = True
+            pending = self._is_unfinished(project, head.number)
         if not pending and (stale or not self._settling_is_due(held)) and head.number > 0:
             if held.running is not None and not stale:
                 self._save_now_and_then(project, held)
@@ -176,7 +186,7 @@ class Folder:
             return False
         try:
             if stale and head.number > 0:
-                held.running = self._load(project)
+                held.running = self._load(project, held)
             kind, upto = self._plan(project, held, n_events)
             if kind is None:
                 return False
@@ -186,10 +196,14 @@ class Folder:
         return True
 
     def _take(self, project: int) -> bool:
-        """Take or renew the lease on a project."""
+        """Take or renew the lease on a project; that of a process that has died is free."""
         time_now = now()
-        mine = (folding.c.owner == self.owner) | (folding.c.until < time_now)
         with self.store.write() as db:
+            holds = select(folding.c.owner).where(folding.c.project == project)
+            owner = db.execute(holds).scalar_one()
+            mine = (folding.c.owner == self.owner) | (folding.c.until < time_now)
+            if owner is not None and _has_died(owner):
+                mine = folding.c.owner == owner
             done = db.execute(
                 update(folding)
                 .where(folding.c.project == project, mine)
@@ -207,15 +221,28 @@ class Folder:
             return "restart", n_events
         pending = n_events - running.upto
         if pending == 0:
-            return ("rescore" if self._settling_is_due(held) else None), running.upto
+            due = self._settling_is_due(held)
+            return (self._settling(held, running) if due else None), running.upto
         with self.store.read() as db:
             spoken = {row.kind for row in other_events(db, project, running.upto, n_events)}
         many = pending >= MANY and pending >= running.state.n_votes
         if many or spoken & set(RESTARTING):
             return "restart", n_events
         if self._settling_is_due(held):
-            return "rescore", running.upto
+            return self._settling(held, running), running.upto
         return "update", min(n_events, running.upto + AT_ONCE)
+
+    def _settling(self, held: Held, running: fold.Running) -> str:
+        """How to settle all items. A restart now and then keeps the way back through the folds
+        short, for those who rebuild the state from the log."""
+        return "restart" if running.number - held.restarted >= MOST_FOLDS else "rescore"
+
+    def _is_unfinished(self, project: int, number: int) -> bool:
+        """Whether the last fold's standings were not all written, or nothing was settled since."""
+        here = (folds.c.project == project) & (folds.c.number == number)
+        with self.store.read() as db:
+            last = db.execute(select(folds.c.kind, folds.c.written).where(here)).one()
+        return last.kind == "update" or not last.written
 
     def _fold(self, project: int, held: Held, kind: str, upto: int) -> None:
         """Fold in memory, then keep it; if that fails, memory is given up and loaded anew."""
@@ -234,6 +261,8 @@ class Folder:
         self._keep(about, kind, running, outcome)
         held.running = running
         held.changed = kind == "update" and (held.changed or len(outcome.item) > 0)
+        if kind == "restart":
+            held.restarted = running.number
         if kind != "update":
             held.settled_at = time.monotonic()
             held.settle_took = held.settled_at - started
@@ -281,14 +310,17 @@ class Folder:
             here = (folds.c.project == project) & (folds.c.number == number)
             db.execute(update(folds).where(here).values(written=True))
 
-    def _load(self, project: int) -> fold.Running:
+    def _load(self, project: int, held: Held) -> fold.Running:
         """The state after the last fold: a snapshot, and the folds since."""
         with self.store.read() as db:
             running = rebuilt(db, project, from_snapshot=True)
             here = (folds.c.project == project) & (folds.c.number == running.number)
-            written = db.execute(select(folds.c.written).where(here)).scalar_one()
+            last = db.execute(select(folds.c.written, folds.c.kind).where(here)).one()
+            anew = (folds.c.project == project) & (folds.c.kind == "restart")
+            held.restarted = db.execute(select(func.max(folds.c.number)).where(anew)).scalar_one()
             about = by_id(db, project)
-        if not written:
+        held.looked, held.changed = True, last.kind == "update"
+        if not last.written:
             outcome = fold.everything(running)
             self._write_the_rest(project, running.number, _standing_rows(about, running, outcome))
         return running
@@ -303,10 +335,10 @@ class Folder:
         if running is None or running.number == held.saved_number:
             return
         started = time.perf_counter()
-        content = fold.to_bytes(running)
         held.saved_number = running.number
-        if len(content) > LARGEST_SNAPSHOT:
+        if fold.size(running) > LARGEST_SNAPSHOT:
             return
+        content = fold.to_bytes(running)
         summary = {"n_votes": running.state.n_votes, "digest": fold.digest(running)}
         with self.store.write() as db:
             old = (fits.c.project == project) & (fits.c.kind == "snapshot")
@@ -318,6 +350,20 @@ class Folder:
                     seconds=time.perf_counter() - started, state=content,
                 )
             )  # fmt: skip
+
+
+def _has_died(owner: str) -> bool:
+    """Whether an owner was a process of this machine that is no more."""
+    _, process, host = owner.split(" ", 2)
+    if host != socket.gethostname()[: len(host)] or not host:
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def rebuilt(db: Connection, project: int, *, from_snapshot: bool = False) -> fold.Running:

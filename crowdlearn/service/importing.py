@@ -13,10 +13,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
+import struct
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,13 +42,13 @@ from crowdlearn.service.items import (
     find_items,
     insert_named,
 )
-from crowdlearn.service.log import decisions
+from crowdlearn.service.log import MANY, decisions
 from crowdlearn.service.log import read_votes as logged_votes
 from crowdlearn.service.projects import Project, change_project, read_project
 from crowdlearn.service.trail import record
 from crowdlearn.service.votes import append_columns, find_workers, insert_workers
 from crowdlearn.soft_votes import SoftVotes
-from crowdlearn.store.database import lock_project
+from crowdlearn.store.database import lock_project, refresh_statistics
 from crowdlearn.store.tables import items, workers
 from crowdlearn.votes import Votes
 
@@ -55,6 +59,11 @@ MOST_FILES = 100_000  # in an archive
 LARGEST_ARCHIVE = 1 << 30  # bytes when unpacked
 MOST_SQUEEZED = 200  # how many times smaller an archive may be than its contents
 SHOWN = 5  # rows of a preview
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, UnicodeError, RuntimeError,
+    NotImplementedError, EOFError, OSError,
+)  # fmt: skip
+"""What reading an archive may raise, whatever is in it."""
 FEW = 5000  # names that are looked up one by one
 
 
@@ -73,8 +82,9 @@ class Upload:
 class Preview:
     """What importing an upload would do to a project.
 
-    `n_new` rows would be added, `n_known` are there already; `unknown_classes` must be added to the
-    project before, or with, the import; `problem` says why it cannot be imported as it is.
+    `n_new` rows would be added (or give an item its payload), `n_known` are there already;
+    `unknown_classes` must be added to the project before, or with, the import; `problem` says why
+    it cannot be imported as it is.
     """
 
     kind: str
@@ -137,8 +147,8 @@ def perform(
 
     Raises SettingsError for unknown classes without it, and ConflictError.
     """
+    lock_project(db, read_project(db, actor, project, "import").id)
     about = read_project(db, actor, project, "import")
-    lock_project(db, about.id)
     done = preview(db, actor, project, upload)
     if done.unknown_classes and add_classes and upload.votes is not None:
         change_project(db, actor, project, add_classes=list(done.unknown_classes))
@@ -151,6 +161,8 @@ def perform(
         add_items(db, actor, project, upload.items)
     else:
         _import_answers(db, actor, about, upload.answers)
+    if done.n_new > FEW:
+        refresh_statistics(db)
     record(db, actor, about.id, f"import {upload.kind}", file=upload.name, n_new=done.n_new)
     return done
 
@@ -180,10 +192,24 @@ def _preview_items(db: Connection, about: Project, new: Sequence[NewItem]) -> Pr
     sample = tuple(
         {"item": item.name, "kind": item.kind, "payload": _shown(item)} for item in new[:SHOWN]
     )
-    n_known = len(known)
+    bare = _without_payload(db, about.id, known.values())
+    n_filled = sum(1 for item in new if item.kind != "none" and known.get(item.name) in bare)
+    n_known = len(known) - n_filled
     return Preview(
-        "items", len(new), len(new) - n_known, n_known, len(new) - n_known, 0, (), sample
+        "items", len(new), len(new) - n_known, n_known, len(new) - len(known), 0, (), sample
     )
+
+
+def _without_payload(db: Connection, project: int, numbers: Iterable[int]) -> set[int]:
+    """The items, of these, that a payload may still be given to."""
+    found: set[int] = set()
+    left = iter(numbers)
+    while part := list(islice(left, MANY)):
+        query = select(items.c.number).where(
+            items.c.project == project, items.c.number.in_(part), items.c.payload_kind == "none"
+        )
+        found |= set(db.execute(query).scalars())
+    return found
 
 
 def _preview_answers(db: Connection, about: Project, answers: Mapping[str, str]) -> Preview:
@@ -390,12 +416,13 @@ def _rows(path: Path, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
         return
     reader = csv.DictReader(io.StringIO(text))
-    if not set(reader.fieldnames or ()) & set(ITEM_COLUMNS):
-        raise VotesError(
-            f"{shown}: has the columns {', '.join(reader.fieldnames or ['(none)'])}; "
-            "one named task or item is needed"
-        )
     try:
+        columns = [str(name)[:60] for name in reader.fieldnames or ()]
+        if not set(columns) & set(ITEM_COLUMNS):
+            raise VotesError(
+                f"{shown}: has the columns {', '.join(columns[:20]) or '(none)'}; "
+                "one named task or item is needed"
+            )
         yield from ((reader.line_num, row) for row in reader)
     except csv.Error as error:
         raise VotesError(f"{shown}, row {reader.line_num}: {error}") from error
@@ -427,7 +454,7 @@ def _from_archive(path: Path, shown: str) -> Iterator[NewItem]:
                 item = NewItem(name=str(name), kind=kind, content=content)
                 check_item(item)
                 yield item
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise VotesError(f"{shown}: the archive cannot be read: {error}") from error
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    bindparam,
     case,
     func,
     insert,
@@ -143,7 +144,7 @@ def read_item(db: Connection, actor: Actor, project: str, name: str) -> Item:
 def read_guarded(db: Connection, about: Project, item: str | int) -> Item:
     """One item in full, for a caller who has asked for the right already."""
     number = find_item(db, about.id, item) if isinstance(item, str) else item
-    return _item(about, db.execute(_rows(about.id).where(standings.c.item == number)).one())
+    return _item(about, db.execute(_ONE, {"here": about.id, "number": number}).one())
 
 
 def list_items(
@@ -249,11 +250,18 @@ def check_name(what: str, name: str) -> None:
             f"{what} {name[:60]!r}: a name is 1 to {LONGEST_NAME} characters, none of them a "
             "control character"
         )
+    if not _is_unicode(name):
+        raise SettingsError(f"{what} {name[:60]!r}: a name holds no half of a surrogate pair")
 
 
 def label_now() -> ColumnElement[Any]:
     """The class of an item as it stands, in SQL."""
     return func.coalesce(standings.c.decision, standings.c.top)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text can be kept as UTF-8: JSON can escape what cannot."""
+    return not any(0xD800 <= ord(sign) < 0xE000 for sign in text)
 
 
 def _check_file(item: NewItem) -> None:
@@ -281,6 +289,8 @@ def _check_text(item: NewItem) -> None:
         )
     if "\x00" in item.payload:
         raise SettingsError(f"item {item.name!r}: its payload holds a NUL character")
+    if not _is_unicode(item.payload):
+        raise SettingsError(f"item {item.name!r}: its payload holds half of a surrogate pair")
     if item.kind == "url" and not item.payload.startswith(("https://", "http://")):
         raise SettingsError(f"item {item.name!r}: an address begins with https:// or http://")
     if item.kind == "json":
@@ -354,13 +364,16 @@ def _joined() -> Any:
     return standings.join(items, both)
 
 
-def _rows(project: int) -> Any:
+def _rows(project: Any) -> Any:
     columns = (
         standings.c.item, items.c.name, items.c.payload_kind, items.c.payload, standings.c.state,
         standings.c.n_votes, standings.c.decision, standings.c.top, standings.c.confidence,
         standings.c.posterior,
     )  # fmt: skip
     return select(*columns).select_from(_joined()).where(standings.c.project == project)
+
+
+_ONE = _rows(bindparam("here")).where(standings.c.item == bindparam("number"))
 
 
 def _conditions(

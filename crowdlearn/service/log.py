@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from crowdlearn.errors import ConflictError
 from crowdlearn.store.database import now
@@ -17,6 +17,18 @@ from crowdlearn.store.tables import SPOKEN, events, projects
 DECISIONS = ("answer", "accept")
 READ_AT_ONCE = 100_000
 MANY = 500  # names or numbers in one statement
+
+
+_RESERVE = (
+    update(projects)
+    .where(projects.c.id == bindparam("here"))
+    .values(
+        n_events=projects.c.n_events + bindparam("added"),
+        n_votes=projects.c.n_votes + bindparam("more_votes"),
+        n_answers=projects.c.n_answers + bindparam("more_answers"),
+    )
+    .returning(projects.c.n_events)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +56,16 @@ class Decision:
     at: int
 
 
-def append_events(db: Connection, project: int, new: Sequence[Event]) -> int:
-    """Append events; the number of the first. The caller holds the project's lock."""
-    first = int(db.execute(_n_events(project)).scalar_one()) + 1
+def append_events(
+    db: Connection, project: int, new: Sequence[Event], *, n_votes: int = 0, n_answers: int = 0
+) -> int:
+    """Append events; the number of the first. The caller holds the project's lock.
+
+    `n_votes` and `n_answers` are added to the project's counts.
+    """
+    if not new:
+        return 0
+    first = reserve(db, project, len(new), n_votes=n_votes, n_answers=n_answers)
     time = now()
     columns = Event.__dataclass_fields__
     rows = [
@@ -54,11 +73,14 @@ def append_events(db: Connection, project: int, new: Sequence[Event]) -> int:
         | {name: getattr(event, name) for name in columns}
         for k, event in enumerate(new)
     ]
-    if rows:
-        db.execute(insert(events), rows)
-        counted = {"n_events": first - 1 + len(rows)}
-        db.execute(update(projects).where(projects.c.id == project).values(counted))
+    db.execute(insert(events), rows)
     return first
+
+
+def reserve(db: Connection, project: int, n: int, *, n_votes: int = 0, n_answers: int = 0) -> int:
+    """Take the next `n` numbers of the log; the first of them."""
+    added = {"added": n, "more_votes": n_votes, "more_answers": n_answers, "here": project}
+    return int(db.execute(_RESERVE, added).scalar_one()) - n + 1
 
 
 def with_key(db: Connection, project: int, key: str | None, event: Event) -> int | None:
@@ -185,7 +207,3 @@ def answered_items(db: Connection, project: int, upto: int) -> list[int]:
         .order_by(events.c.item)
     )
     return [int(item) for item in db.execute(query).scalars()]
-
-
-def _n_events(project: int) -> Any:
-    return select(projects.c.n_events).where(projects.c.id == project)

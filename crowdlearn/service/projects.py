@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, case, insert, select, update
+from sqlalchemy import Connection, bindparam, case, insert, select, update
 
 from crowdlearn.errors import ConflictError, SettingsError
-from crowdlearn.service.access import LOCAL, Actor, project_id, require_owner, role_in
+from crowdlearn.service.access import LOCAL, Actor, project_id, project_row, require_owner, role_in
 from crowdlearn.service.log import Event, append_events
 from crowdlearn.service.trail import record
 from crowdlearn.service.urgency import STRATEGY_NAMES
@@ -134,7 +134,7 @@ def read_project(
     db: Connection, actor: Actor, name: str, operation: str = "read guideline"
 ) -> Project:
     """The project of this name, as `project_id` finds it for this operation."""
-    return _project(db, actor, project_id(db, actor, name, operation))
+    return _from_row(*project_row(db, actor, name, operation))
 
 
 def list_projects(db: Connection, actor: Actor) -> list[Project]:
@@ -188,11 +188,19 @@ def by_id(db: Connection, id: int) -> Project:
     return _project(db, LOCAL, id)
 
 
+_BY_ID = select(projects).where(projects.c.id == bindparam("wanted"))
+
+
 def _project(db: Connection, actor: Actor, id: int) -> Project:
-    row = dict(db.execute(select(projects).where(projects.c.id == id)).one()._mapping)
-    row["classes"] = tuple(row["classes"])
-    row["settings"] = Settings(**row["settings"])
-    return Project(**row, role=role_in(db, actor, id) or "")
+    row = db.execute(_BY_ID, {"wanted": id}).one()
+    return _from_row(row, role_in(db, actor, id) or "")
+
+
+def _from_row(row: Any, role: str) -> Project:
+    values = dict(row._mapping)
+    values["classes"] = tuple(values["classes"])
+    values["settings"] = Settings(**values["settings"])
+    return Project(**values, role=role)
 
 
 def _check_name(name: str) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
-from sqlalchemy import Connection, case, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
 from crowdlearn.errors import ConflictError, SettingsError
 from crowdlearn.service.access import Actor, project_id, role_in
 from crowdlearn.service.assignments import end_with_vote
 from crowdlearn.service.items import check_name, find_items, insert_named
-from crowdlearn.service.log import MANY, Event, append_events
+from crowdlearn.service.log import MANY, Event, append_events, reserve
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.store.bulk import insert_rows, update_rows
 from crowdlearn.store.database import lock_project, now
@@ -60,8 +60,8 @@ def append_votes(
         or role_in(db, actor, about.id) == "tool"
     ):
         project_id(db, actor, project, "vote for others")
-    lock_project(db, about.id)
     codes = [_checked(about, place, vote) for place, vote in enumerate(votes)]
+    lock_project(db, about.id)
     item_of, n_items = _items(db, about, votes)
     worker_of, n_workers = _workers(db, about, [vote.worker for vote in votes])
     new = [
@@ -72,7 +72,7 @@ def append_votes(
         for vote, code in zip(votes, codes, strict=True)
     ]  # fmt: skip
     fresh = _without_known(db, about.id, new)
-    append_events(db, about.id, fresh)
+    append_events(db, about.id, fresh, n_votes=len(fresh))
     _count(db, about, np.array([event.item for event in fresh], dtype=np.int64))
     if token is not None:
         for event in fresh:
@@ -90,9 +90,8 @@ def append_columns(
     actor: str,
 ) -> int:
     """Append many votes by number; the caller has checked them and holds the lock."""
-    here = projects.c.id == about.id
-    first = int(db.execute(select(projects.c.n_events).where(here)).scalar_one()) + 1
     time, n = now(), len(items)
+    first = reserve(db, about.id, n, n_votes=n)
     columns = zip(
         range(first, first + n), items.tolist(), workers.tolist(), labels.tolist(), strict=True
     )
@@ -100,7 +99,6 @@ def append_columns(
         db, events, ("project", "seq", "kind", "item", "worker", "label", "actor", "at"),
         ((about.id, seq, "vote", i, w, k, actor, time) for seq, i, w, k in columns),
     )  # fmt: skip
-    db.execute(update(projects).where(here).values(n_events=first - 1 + n))
     _count(db, about, np.asarray(items, dtype=np.int64))
     return n
 
@@ -185,21 +183,27 @@ def _without_known(db: Connection, project: int, new: Sequence[Event]) -> list[E
 
 
 def _count(db: Connection, about: Project, item: Int[np.ndarray, " vote"]) -> None:
-    """Keep how many votes the items and the project have."""
-    project, enough = about.id, about.settings.redundancy
+    """Keep how many votes the items have."""
     if len(item) == 0:
         return
     numbers, times = np.unique(item, return_counts=True)
     if len(numbers) > MANY:
         _count_many(db, about, numbers, times)
-    else:
-        for number, n in zip(numbers.tolist(), times.tolist(), strict=True):
-            here = (standings.c.project == project) & (standings.c.item == number)
-            total = standings.c.n_votes + n
-            wanted = case((total < enough, 1), else_=0)
-            db.execute(update(standings).where(here).values(n_votes=total, wanted=wanted))
-    here = projects.c.id == project
-    db.execute(update(projects).where(here).values(n_votes=projects.c.n_votes + len(item)))
+        return
+    enough = about.settings.redundancy
+    rows = [
+        {"here": about.id, "number": number, "added": n, "enough": enough}
+        for number, n in zip(numbers.tolist(), times.tolist(), strict=True)
+    ]
+    db.execute(_ADD_VOTES, rows)
+
+
+_MORE = standings.c.n_votes + bindparam("added")
+_ADD_VOTES = (
+    update(standings)
+    .where(standings.c.project == bindparam("here"), standings.c.item == bindparam("number"))
+    .values(n_votes=_MORE, wanted=case((_MORE < bindparam("enough"), 1), else_=0))
+)
 
 
 def _count_many(

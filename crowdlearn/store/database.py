@@ -6,10 +6,11 @@ and waits for its turn, where a reading transaction that turns to writing would 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Store:
     """A database of projects. `read` and `write` give a connection in a transaction of its own."""
 
     engine: Engine
+    turn: threading.Lock = field(default_factory=threading.Lock)  # of SQLite's one writer
 
     @property
     def is_sqlite(self) -> bool:
@@ -64,8 +66,10 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that is kept whole when the block ends, and not at all if it raises."""
-        with self.engine.execution_options(write=True).begin() as db:
-            yield db
+        # Threads of one process hand the lock on at once; SQLite would have them sleep and try.
+        with self.turn if self.is_sqlite else nullcontext():
+            with self.engine.execution_options(write=True).begin() as db:
+                yield db
 
     def close(self) -> None:
         """Close all connections; later transactions open new ones."""
@@ -108,6 +112,15 @@ def lock_project(db: Connection, project: int) -> None:
         db.execute(
             text("SELECT pg_advisory_xact_lock(:one, :project)"), {"one": 7, "project": project}
         )
+
+
+def refresh_statistics(db: Connection) -> None:
+    """Tell PostgreSQL's planner that tables have grown, before it notices by itself.
+
+    SQLite's planner has been told what a grown store looks like, by a migration.
+    """
+    if db.dialect.name == "postgresql":
+        db.execute(text("ANALYZE items, workers, events, standings"))
 
 
 def new_id(made: CursorResult[Any]) -> int:

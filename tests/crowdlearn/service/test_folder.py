@@ -242,7 +242,7 @@ def test_who_is_overtaken_keeps_nothing_and_catches_up(desk: Desk) -> None:
     desk.fold()
     with desk.store.write() as db:
         append_votes(db, LOCAL, "p", [NewVote(item="0", worker="0", label="0")])
-        db.execute(text("UPDATE folding SET owner = 'somebody', until = 0"))
+        db.execute(text("UPDATE folding SET owner = 'somebody 1 elsewhere', until = 0"))
     other = Folder(desk.store)
     other.catch_up(desk.number)
     with desk.store.write() as db:
@@ -329,3 +329,38 @@ def test_the_accuracy_of_workers_is_found(desk: Desk) -> None:
     shares = np.array([list(item.posterior.values()) for item in page])
     doubts = entropy(shares)
     assert (np.diff(doubts) <= 1e-12).all()
+
+
+def test_what_a_process_left_unsettled_the_next_one_settles(desk: Desk) -> None:
+    desk.fold()
+    with desk.store.write() as db:
+        append_votes(db, LOCAL, "p", [NewVote(item="0", worker="0", label="0")])
+    held = desk.folder.held[desk.number]
+    held.settled_at = time.monotonic() + 100  # settling is not due
+    desk.folder.catch_up(desk.number)
+    with desk.store.read() as db:
+        kinds = db.execute(select(folds.c.kind).order_by(folds.c.number)).scalars().all()
+    assert kinds[-1] == "update"
+    desk.folder.close()
+    after = Folder(desk.store)
+    after.catch_up(desk.number)
+    with desk.store.read() as db:
+        kinds = db.execute(select(folds.c.kind).order_by(folds.c.number)).scalars().all()
+    assert kinds[-1] == "rescore"
+    after.close()
+    assert problems(desk.store) == ()
+
+
+def test_a_restart_now_and_then_keeps_the_way_back_short(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crowdlearn.service.folder.MOST_FOLDS", 4)
+    for n in range(10):
+        with desk.store.write() as db:
+            append_votes(db, LOCAL, "p", [NewVote(item=str(n), worker="0", label="0")])
+        desk.folder.catch_up(desk.number)
+        desk.folder.held[desk.number].settled_at = -1e9
+    with desk.store.read() as db:
+        kinds = db.execute(select(folds.c.kind).order_by(folds.c.number)).scalars().all()
+    assert kinds.count("restart") >= 3
+    assert problems(desk.store) == ()
