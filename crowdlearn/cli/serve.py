@@ -35,25 +35,25 @@ def serve(
 ) -> None:
     """Serve projects to programs: votes in, posteriors and the next item out (HTTP, OpenAPI).
 
-    The schema is at /openapi.json, its page at /docs. Make a key with `crowdlearn store key`.
-    SIGTERM lets requests finish.
+    The schema is at /openapi.json. Make a key with `crowdlearn store key`. SIGTERM and Ctrl-C let
+    requests finish. The log has a line of JSON for every request.
     """
-    try:
-        import uvicorn
+    import logging
 
+    try:
         from crowdlearn.service.api import create_app
+        from crowdlearn.service.api import serve as run
     except ImportError as error:
         if "crowdlearn[" in str(error):
             raise
         raise ImportError("the service needs FastAPI: pip install 'crowdlearn[service]'") from error
     from crowdlearn.store import open_store
 
-    app = create_app(open_store(store), requests_per_second=rate, burst=max(int(2 * rate), 1))
-    uvicorn.run(
-        app, host=host, port=port, ws="none", server_header=False, access_log=False,
-        timeout_graceful_shutdown=GRACE, proxy_headers=proxy is not None,
-        forwarded_allow_ips=proxy or "", log_level="info",
-    )  # fmt: skip
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    with open_store(store) as opened:
+        app = create_app(opened, requests_per_second=rate, burst=max(int(2 * rate), 1))
+        say(f"the service of {opened} is at http://{host}:{port}; Ctrl-C ends it")
+        run(app, host=host, port=port, patience=GRACE, proxy=proxy)
 
 
 def review(
@@ -116,10 +116,12 @@ def _ingest(
     from crowdlearn.service.importing import perform, read_upload
     from crowdlearn.service.projects import create_project, list_projects
 
-    upload = read_upload(votes, "votes", columns=columns)
+    with opened.read() as db:
+        there = {known.name: known.classes for known in list_projects(db, LOCAL)}
+    upload = read_upload(votes, "votes", columns=columns, classes=there.get(project, classes))
     assert upload.votes is not None, "the upload is of votes"
     with opened.write() as db:
-        if project not in [known.name for known in list_projects(db, LOCAL)]:
+        if project not in there:
             create_project(db, LOCAL, project, classes or upload.votes.classes)
         done = perform(db, LOCAL, project, upload)
     say(f"{votes}: {done.n_new:,} votes added, {done.n_known:,} were there already")

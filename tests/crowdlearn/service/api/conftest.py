@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,76 @@ def basic(name: str, password: str) -> dict[str, str]:
 
     content = base64.b64encode(f"{name}:{password}".encode()).decode()
     return {"Authorization": f"Basic {content}"}
+
+
+@dataclass(eq=False)
+class Sent:
+    """What an app sent, and after how many pieces of the request's body each part of it."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    n_read: int = 0
+    answered: list[tuple[int, bytes]] = field(default_factory=list)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(part for _, part in self.answered)
+
+
+def exchange(
+    app: Any,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    pieces: Iterable[bytes] = (),
+    *,
+    leaves: bool = False,
+    until: Callable[[Sent], bool] | None = None,
+) -> Sent:
+    """One request whose body comes in pieces, as ASGI has it: the test client joins them.
+
+    The client `leaves` instead of ending the body, or when the answer is `until` then.
+    """
+    sent, coming = Sent(), iter(pieces)
+    path, _, query = path.partition("?")
+
+    async def whole() -> None:
+        done = asyncio.Event()
+        ended = False
+
+        async def receive() -> dict[str, Any]:
+            nonlocal ended
+            piece = None if ended else next(coming, None)
+            if piece is not None:
+                sent.n_read += 1
+                return {"type": "http.request", "body": piece, "more_body": True}
+            if not ended and not leaves:
+                ended = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if not leaves:
+                await done.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                sent.status = message["status"]
+                sent.headers = {k.decode(): v.decode() for k, v in message["headers"]}
+                return
+            sent.answered.append((sent.n_read, message.get("body", b"")))
+            if not message.get("more_body") or (until is not None and until(sent)):
+                done.set()
+
+        named = [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()]
+        scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1", "method": method, "scheme": "http", "path": path,
+            "raw_path": path.encode(), "query_string": query.encode(), "headers": named,
+            "client": ("10.0.0.1", 1), "server": ("testserver", 80), "root_path": "",
+        }  # fmt: skip
+        await app(scope, receive, send)
+
+    asyncio.run(whole())
+    return sent
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from crowdlearn.service.api.routes import ROUTERS
 from tests.crowdlearn.service.api.conftest import BIRDS, Place, filled
 
-EXAMPLES = 20  # of each mode
+EXAMPLES = 15  # of each mode
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -36,6 +36,7 @@ OPERATIONS = [
     for router in ROUTERS.values()
     for route in router.routes
     for method in route.methods
+    if not route.path.endswith("/votes/stream")  # lines, which test_streams.py makes up
 ]
 KNOWN = {
     "project": BIRDS, "item": "birds-1", "name": "birds-1", "label": "no", "worker": "w0",
@@ -65,6 +66,8 @@ def described(shared_place: Place) -> schemathesis.BaseSchema:
 def test_every_answer_is_as_described(
     described: schemathesis.BaseSchema, shared_place: Place, method: str, path: str, mode: Any
 ) -> None:
+    if (method, path, mode) == ("GET", "/v1/projects", GenerationMode.NEGATIVE):
+        pytest.skip("takes nothing that could be wrong")
     operation = described[path][method]
     who = "owner" if path == "/v1/projects" else "admin"
 
