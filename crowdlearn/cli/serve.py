@@ -50,6 +50,7 @@ def serve(
     from crowdlearn.store import open_store
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     with open_store(store) as opened:
         app = create_app(opened, requests_per_second=rate, burst=max(int(2 * rate), 1))
         say(f"the service of {opened} is at http://{host}:{port}; Ctrl-C ends it")
