@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -59,18 +60,17 @@ def read_votes(
     VotesError naming file, row and column; the header of a CSV file is row 1.
     """
     roles, known = check_columns(columns), _checked(classes)
-    parts = parts_of(source, roles, format)
-    if format == "wide":
-        parts = (unfolded(part, roles) for part in parts)
     soft = SoftRows(roles, known)
-    parts = soft.without(parts)
-    first = next(parts, None)
-    if first is None:
-        return soft.joined(None)
-    everything = itertools.chain([first], parts)
-    rows = collect(
-        everything, VOTE_COLUMNS, columns=roles, classes=known, drop_missing=drop_missing
-    )
+    with closing(parts_of(source, roles, format)) as opened:
+        wide = (unfolded(part, roles) for part in opened)
+        parts = soft.without(wide if format == "wide" else opened)
+        first = next(parts, None)
+        if first is None:
+            return soft.joined(None)
+        everything = itertools.chain([first], parts)
+        rows = collect(
+            everything, VOTE_COLUMNS, columns=roles, classes=known, drop_missing=drop_missing
+        )
     return soft.joined(rows) if soft.found else _votes(rows, classes)
 
 
@@ -88,10 +88,8 @@ def read_batches(
     Read and checked as by `read_votes`, all before the first batch. The last batch may be smaller.
     """
     roles, known = check_columns(columns), _checked(classes)
-    rows = collect(
-        parts_of(source, roles, None), VOTE_COLUMNS, columns=roles, classes=known,
-        drop_missing=drop_missing,
-    )  # fmt: skip
+    with closing(parts_of(source, roles, None)) as parts:
+        rows = collect(parts, VOTE_COLUMNS, columns=roles, classes=known, drop_missing=drop_missing)
     order = known or ordered_classes(rows.names["label"])
     label = recoded(rows.codes["label"], rows.names["label"], order)
     starts = range(skip, len(label), size)
@@ -121,8 +119,9 @@ def read_wide(
     all others). Raises VotesError naming file, row and column.
     """
     roles = {} if item is None else {"item": item}
-    parts = (unfolded(part, roles, workers) for part in parts_of(source, roles, "wide"))
-    rows = collect(parts, VOTE_COLUMNS, columns=roles, classes=_checked(classes))
+    with closing(parts_of(source, roles, "wide")) as opened:
+        parts = (unfolded(part, roles, workers) for part in opened)
+        rows = collect(parts, VOTE_COLUMNS, columns=roles, classes=_checked(classes))
     return _votes(rows, classes)
 
 
@@ -158,9 +157,8 @@ def read_truth(
     VotesError for an unknown class, for two truths of one item, and where no item matches.
     """
     roles = check_columns(columns)
-    rows = collect(
-        parts_of(source, roles, None), TRUTH_COLUMNS, columns=roles, classes=votes.classes
-    )
+    with closing(parts_of(source, roles, None)) as parts:
+        rows = collect(parts, TRUTH_COLUMNS, columns=roles, classes=votes.classes)
     label = recoded(rows.codes["label"], rows.names["label"], votes.classes)
     _refuse_conflicts(rows, label)
     item = item_codes(votes, rows.names["item"])[rows.codes["item"]]
@@ -175,7 +173,8 @@ def read_labels(source: Any, classes: Sequence[str]) -> dict[str, str]:
 
     Raises VotesError for an unknown class, and for two labels of one item.
     """
-    rows = collect(parts_of(source, {}, None), TRUTH_COLUMNS, columns={}, classes=list(classes))
+    with closing(parts_of(source, {}, None)) as parts:
+        rows = collect(parts, TRUTH_COLUMNS, columns={}, classes=list(classes))
     label = recoded(rows.codes["label"], rows.names["label"], classes)
     _refuse_conflicts(rows, label)
     item = rows.codes["item"]

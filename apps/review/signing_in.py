@@ -111,7 +111,7 @@ def _form() -> None:
         empty = _no_users(db)
     if empty:
         st.info("There are no users yet. Make the first one on the machine of the store:")
-        st.code("crowdlearn store user add NAME --owner", language=None)
+        st.code("crowdlearn store user NAME --owner", language=None)
         st.button("Look again", key="look again")
         return
     with st.form("sign in", border=True):
@@ -174,7 +174,7 @@ def _stranger(mail: str, verified: bool) -> None:
         st.write(f"Your provider has not verified {escaped(mail)}.")
     else:
         st.write(f"There is no user {escaped(mail)}. An owner of the store can add you:")
-        st.code(f"crowdlearn store user add {mail}", language=None, wrap_lines=True)
+        st.code(f"crowdlearn store user {mail} --openid", language=None, wrap_lines=True)
     st.button("Sign out", on_click=_sign_out, icon=":material/logout:")
 
 

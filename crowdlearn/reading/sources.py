@@ -8,7 +8,7 @@ import io
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,7 +37,9 @@ EXPORTS = ("label-studio", "argilla")
 FORMATS = ("csv", "json", "jsonl", "parquet", "wide", *EXPORTS)
 
 
-def parts_of(source: Any, columns: Mapping[str, str], format: str | None) -> Iterator[Part]:
+def parts_of(
+    source: Any, columns: Mapping[str, str], format: str | None
+) -> Generator[Part, None, None]:
     """The inputs that a source means, one open at a time.
 
     A source is a path, a glob, a sequence of these, "-" for standard input, or a table that speaks

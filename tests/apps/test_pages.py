@@ -344,7 +344,7 @@ def test_a_store_without_users_says_how_to_make_one(
     store: Store, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_page(None, "nobody")
-    assert app.code[0].value == "crowdlearn store user add NAME --owner"
+    assert app.code[0].value == "crowdlearn store user NAME --owner"
 
 
 @pytest.mark.parametrize(

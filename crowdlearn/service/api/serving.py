@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import suppress
 from types import FrameType
@@ -9,6 +10,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+SWITCH = 0.0005  # seconds
 PATIENCE = 20  # seconds that requests have to finish when the process is told to end
 
 
@@ -66,5 +68,8 @@ def serve(
     After SIGTERM the process ends here, as by the signal, when all is kept. What is logged, and
     where, is the caller's to set: requests are logged by `crowdlearn.requests`.
     """
+    # A writer lets go of the interpreter at each of its statements, and everybody else waits for
+    # it: it should not have to wait long to get the interpreter back.
+    sys.setswitchinterval(SWITCH)
     with suppress(KeyboardInterrupt):
         server(app, host=host, port=port, patience=patience, proxy=proxy).run()
