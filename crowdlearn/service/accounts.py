@@ -7,13 +7,13 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from crowdlearn.errors import ConflictError, NotFoundError, SettingsError
 from crowdlearn.service.access import Actor, project_id, require_owner
 from crowdlearn.service.trail import record
 from crowdlearn.store.database import new_id, now
-from crowdlearn.store.tables import ROLES, api_keys, members, projects, users
+from crowdlearn.store.tables import ROLES, api_keys, members, users
 
 SHORTEST = 10  # characters of a password
 USED_EVERY = 60_000_000  # microseconds between two notes of a key's use
@@ -186,14 +186,13 @@ def revoke_key(db: Connection, actor: Actor, project: str, key: int) -> None:
     record(db, actor, id, "revoke key", key=key)
 
 
+_KEY = select(api_keys).where(api_keys.c.hash == bindparam("wanted"))
+
+
 def key_holder(db: Connection, secret: str) -> tuple[Actor, int, bool] | None:
     """Actor, number of the key, and whether its use should be noted; None for a key not (or no
     longer) good."""
-    found = db.execute(
-        select(api_keys, projects.c.name.label("project_name"))
-        .join(projects, projects.c.id == api_keys.c.project)
-        .where(api_keys.c.hash == _digest(secret))
-    ).first()
+    found = db.execute(_KEY, {"wanted": _digest(secret)}).first()
     time = now()
     if found is None or found.revoked_at is not None:
         return None

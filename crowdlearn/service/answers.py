@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from crowdlearn.errors import ConflictError, NotAllowedError, NotFoundError, SettingsError
 from crowdlearn.service.access import Actor, project_id, role_in
@@ -98,11 +98,7 @@ def answer(
     check_free(db, about.id, number, actor, token)
     newly = before is None or before.kind != "answer"
     seq = append_events(db, about.id, [said], n_answers=int(newly))
-    db.execute(
-        update(standings)
-        .where(standings.c.project == about.id, standings.c.item == number)
-        .values(state=ANSWERED, decision=said.label, decision_seq=seq)
-    )
+    db.execute(_DECIDE, {"here": about.id, "number": number, "said": said.label, "by": seq})
     end_with_answer(db, about.id, number, "answered")
     return Said(seq)
 
@@ -241,6 +237,13 @@ def standing_decision(db: Connection, project: int, item: int) -> Decision | Non
     """The decision that stands on an item."""
     found = decisions(db, project, [item]).get(item)
     return found[-1] if found else None
+
+
+_DECIDE = (
+    update(standings)
+    .where(standings.c.project == bindparam("here"), standings.c.item == bindparam("number"))
+    .values(state=ANSWERED, decision=bindparam("said"), decision_seq=bindparam("by"))
+)
 
 
 def _comment(

@@ -117,12 +117,7 @@ def renew(db: Connection, actor: Actor, project: str, token: str) -> int | None:
 
 def check_free(db: Connection, project: int, item: int, actor: Actor, token: str | None) -> None:
     """Raises ConflictError where somebody else holds the item now."""
-    here = (assignments.c.project == project) & (assignments.c.item == item)
-    held = db.execute(
-        select(assignments).where(
-            here, assignments.c.ended_at.is_(None), assignments.c.until > now()
-        )
-    ).first()
+    held = db.execute(_HELD_NOW, {"here": project, "number": item, "time": now()}).first()
     if held is None or held.token == token or _own(actor, held.holder):
         return
     raise ConflictError(f"the item is being looked at by {_who(held.holder)}: try again later")
@@ -130,7 +125,8 @@ def check_free(db: Connection, project: int, item: int, actor: Actor, token: str
 
 def end_with_answer(db: Connection, project: int, item: int, outcome: str) -> None:
     """The item is decided (or skipped): whoever held it holds it no more."""
-    _end(db, and_(assignments.c.project == project, assignments.c.item == item), outcome)
+    given = {"here": project, "number": item, "time": now(), "how": outcome}
+    db.execute(_END_OF_ITEM, given)
 
 
 def end_with_vote(db: Connection, project: int, item: int, token: str) -> None:
@@ -142,12 +138,11 @@ def end_with_vote(db: Connection, project: int, item: int, token: str) -> None:
 def _lend(db: Connection, about: Project, number: int, holder: str, purpose: str) -> Loan:
     token, time = secrets.token_urlsafe(32), now()
     until = time + about.settings.lease_seconds * 1_000_000
-    db.execute(
-        insert(assignments).values(
-            project=about.id, item=number, holder=holder, purpose=purpose, token=token,
-            taken_at=time, until=until,
-        )
-    )  # fmt: skip
+    row = {
+        "project": about.id, "item": number, "holder": holder, "purpose": purpose, "token": token,
+        "taken_at": time, "until": until,
+    }  # fmt: skip
+    db.execute(_LEND, row)
     return _loan(db, about, number, purpose, token, until)
 
 
@@ -160,8 +155,7 @@ def _loan(
     until: int,
     again: bool = False,
 ) -> Loan:
-    here = (standings.c.project == about.id) & (standings.c.item == number)
-    seen = db.execute(select(standings.c.decision_seq).where(here)).scalar() or 0
+    seen = db.execute(_SEEN, {"here": about.id, "number": number}).scalar() or 0
     return Loan(read_guarded(db, about, number), purpose, token, until, int(seen), again)
 
 
@@ -214,6 +208,26 @@ _WANTED = _most_urgent(
     standings.c.confidence < bindparam("sure"),
     not_(_said(events.c.kind == "vote", events.c.worker == bindparam("me"))),
 )
+_NOT_ENDED = assignments.c.ended_at.is_(None)
+_OF_ITEM = and_(
+    assignments.c.project == bindparam("here"), assignments.c.item == bindparam("number")
+)
+_HELD_NOW = select(assignments).where(_OF_ITEM, _NOT_ENDED, assignments.c.until > bindparam("time"))
+_END_OF_ITEM = (
+    update(assignments)
+    .where(_OF_ITEM, _NOT_ENDED)
+    .values(ended_at=bindparam("time"), outcome=bindparam("how"))
+)
+_END_OVERDUE = (
+    update(assignments)
+    .where(assignments.c.project == bindparam("here"), assignments.c.until <= bindparam("time"))
+    .where(_NOT_ENDED)
+    .values(ended_at=assignments.c.until, outcome="expired")
+)
+_LEND = insert(assignments)
+_SEEN = select(standings.c.decision_seq).where(
+    standings.c.project == bindparam("here"), standings.c.item == bindparam("number")
+)
 _HELD = select(assignments).where(
     assignments.c.project == bindparam("here"),
     assignments.c.holder == bindparam("me"),
@@ -226,12 +240,7 @@ def _held_by(db: Connection, project: int, holder: str) -> Any:
 
 
 def _end_overdue(db: Connection, project: int) -> None:
-    here = (assignments.c.project == project) & (assignments.c.until <= now())
-    db.execute(
-        update(assignments)
-        .where(here, assignments.c.ended_at.is_(None))
-        .values(ended_at=assignments.c.until, outcome="expired")
-    )
+    db.execute(_END_OVERDUE, {"here": project, "time": now()})
 
 
 def _end(db: Connection, which: Any, outcome: str) -> bool:

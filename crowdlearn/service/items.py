@@ -116,9 +116,8 @@ def find_items(db: Connection, project: int, names: Sequence[str]) -> dict[str, 
     found: dict[str, int] = {}
     for start in range(0, len(names), MANY):
         part = names[start : start + MANY]
-        query = select(items.c.name, items.c.number)
-        query = query.where(items.c.project == project, items.c.name.in_(part))
-        found |= {row.name: row.number for row in db.execute(query)}
+        rows = db.execute(_NAMED, {"here": project, "wanted": part})
+        found |= {row.name: row.number for row in rows}
     return found
 
 
@@ -373,6 +372,9 @@ def _rows(project: Any) -> Any:
     return select(*columns).select_from(_joined()).where(standings.c.project == project)
 
 
+_NAMED = select(items.c.name, items.c.number).where(
+    items.c.project == bindparam("here"), items.c.name.in_(bindparam("wanted", expanding=True))
+)
 _ONE = _rows(bindparam("here")).where(standings.c.item == bindparam("number"))
 
 

@@ -15,10 +15,16 @@ from crowdlearn.store.database import now
 from crowdlearn.store.tables import SPOKEN, events, projects
 
 DECISIONS = ("answer", "accept")
+LAST = (1 << 63) - 1  # no event has a larger number
 READ_AT_ONCE = 100_000
 MANY = 500  # names or numbers in one statement
 
 
+# Statements of every request are built once: building one costs more than running it.
+_INSERT = insert(events)
+_KEYED = select(events).where(
+    events.c.project == bindparam("here"), events.c.key == bindparam("wanted")
+)
 _RESERVE = (
     update(projects)
     .where(projects.c.id == bindparam("here"))
@@ -73,7 +79,7 @@ def append_events(
         | {name: getattr(event, name) for name in columns}
         for k, event in enumerate(new)
     ]
-    db.execute(insert(events), rows)
+    db.execute(_INSERT, rows)
     return first
 
 
@@ -90,8 +96,7 @@ def with_key(db: Connection, project: int, key: str | None, event: Event) -> int
     """
     if key is None:
         return None
-    here = (events.c.project == project) & (events.c.key == key)
-    found = db.execute(select(events).where(here)).first()
+    found = db.execute(_KEYED, {"here": project, "wanted": key}).first()
     if found is None:
         return None
     same = ("kind", "item", "worker", "label", "undoes")
@@ -104,27 +109,30 @@ def decisions(
     db: Connection, project: int, items: Iterable[int], upto: int | None = None
 ) -> dict[int, list[Decision]]:
     """The decisions on these items that have not been undone by event `upto`, oldest first."""
-    kinds = (*DECISIONS, "undo")
-    columns = (
-        events.c.seq, events.c.kind, events.c.item, events.c.label, events.c.actor, events.c.at,
-        events.c.undoes,
-    )  # fmt: skip
     said: dict[int, dict[int, Decision]] = {}
     listed = list(items)
     for start in range(0, len(listed), MANY):
         part = listed[start : start + MANY]
-        query = select(*columns).where(
-            events.c.project == project, events.c.item.in_(part), events.c.kind.in_(kinds)
-        )
-        if upto is not None:
-            query = query.where(events.c.seq <= upto)
-        for row in db.execute(query.order_by(events.c.item, events.c.seq)):
+        last = LAST if upto is None else upto
+        for row in db.execute(_DECIDED, {"here": project, "wanted": part, "last": last}):
             of_item = said.setdefault(row.item, {})
             if row.kind == "undo":
                 of_item.pop(row.undoes, None)
             else:
                 of_item[row.seq] = Decision(row.seq, row.kind, row.label, row.actor, row.at)
     return {item: list(found.values()) for item, found in said.items()}
+
+
+_DECIDED = (
+    select(
+        events.c.seq, events.c.kind, events.c.item, events.c.label, events.c.actor, events.c.at,
+        events.c.undoes,
+    )
+    .where(events.c.project == bindparam("here"), events.c.seq <= bindparam("last"))
+    .where(events.c.item.in_(bindparam("wanted", expanding=True)))
+    .where(events.c.kind.in_((*DECISIONS, "undo")))
+    .order_by(events.c.item, events.c.seq)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from scipy.special import digamma
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from crowdlearn.aggregation import Aggregation, Explanation, History, Interval
 from crowdlearn.explain import explain
@@ -82,26 +82,29 @@ def view_item(db: Connection, actor: Actor, project: str, name: str) -> ItemView
 
 
 def _vote_rows(db: Connection, project: int, item: int) -> list[Any]:
-    same = (workers.c.project == events.c.project) & (workers.c.number == events.c.worker)
-    columns = (
+    return list(db.execute(_VOTES, {"here": project, "number": item}).all())
+
+
+_VOTES = (
+    select(
         events.c.label, events.c.at, workers.c.name, workers.c.n_votes, workers.c.accuracy,
         workers.c.low, workers.c.high, workers.c.flag, workers.c.counts,
-    )  # fmt: skip
-    query = (
-        select(*columns)
-        .join(workers, same)
-        .where(events.c.project == project, events.c.item == item, events.c.kind == "vote")
-        .order_by(events.c.seq)
-        .limit(MOST_VOTES)
     )
-    return list(db.execute(query).all())
+    .join(
+        workers,
+        (workers.c.project == events.c.project) & (workers.c.number == events.c.worker),
+    )
+    .where(events.c.project == bindparam("here"), events.c.item == bindparam("number"))
+    .where(events.c.kind == "vote")
+    .order_by(events.c.seq)
+    .limit(MOST_VOTES)
+)  # fmt: skip
+_HEAD = select(folding.c.prior, folding.c.guess).where(folding.c.project == bindparam("here"))
 
 
 def _explained(db: Connection, about: Project, item: Item, rows: list[Any]) -> Explanation | None:
     """What the last fold's parameters make of the votes; None where there is nothing to weigh."""
-    head = db.execute(
-        select(folding.c.prior, folding.c.guess).where(folding.c.project == about.id)
-    ).one()
+    head = db.execute(_HEAD, {"here": about.id}).one()
     weighed = [
         (row, counts)
         for row in rows

@@ -113,9 +113,8 @@ def find_workers(db: Connection, project: int, names: Sequence[str]) -> dict[str
     found: dict[str, int] = {}
     for start in range(0, len(names), MANY):
         part = names[start : start + MANY]
-        query = select(workers.c.name, workers.c.number)
-        query = query.where(workers.c.project == project, workers.c.name.in_(part))
-        found |= {row.name: row.number for row in db.execute(query)}
+        rows = db.execute(_NAMED, {"here": project, "wanted": part})
+        found |= {row.name: row.number for row in rows}
     return found
 
 
@@ -165,10 +164,8 @@ def _without_known(db: Connection, project: int, new: Sequence[Event]) -> list[E
     had: dict[str, tuple[str, int, int, int]] = {}
     for start in range(0, len(keys), MANY):
         part = keys[start : start + MANY]
-        query = select(
-            events.c.key, events.c.kind, events.c.item, events.c.worker, events.c.label
-        ).where(events.c.project == project, events.c.key.in_(part), events.c.key.is_not(None))
-        had |= {row.key: tuple(row[1:]) for row in db.execute(query)}
+        rows = db.execute(_KEYED, {"here": project, "wanted": part})
+        had |= {row.key: tuple(row[1:]) for row in rows}
     fresh: list[Event] = []
     for event in new:
         said = (event.kind, event.item, event.worker, event.label)
@@ -198,6 +195,14 @@ def _count(db: Connection, about: Project, item: Int[np.ndarray, " vote"]) -> No
     db.execute(_ADD_VOTES, rows)
 
 
+_NAMED = select(workers.c.name, workers.c.number).where(
+    workers.c.project == bindparam("here"), workers.c.name.in_(bindparam("wanted", expanding=True))
+)
+_KEYED = select(events.c.key, events.c.kind, events.c.item, events.c.worker, events.c.label).where(
+    events.c.project == bindparam("here"),
+    events.c.key.in_(bindparam("wanted", expanding=True)),
+    events.c.key.is_not(None),
+)
 _MORE = standings.c.n_votes + bindparam("added")
 _ADD_VOTES = (
     update(standings)
