@@ -3,9 +3,10 @@
     python -m benchmarks.service [--parts load size browser] [--seconds 60]
 
 load     8 clients for 60 s on SQLite and PostgreSQL, each on a connection of its own: take an item
-         and answer it, send five votes, read a page of posteriors, an item, the progress. After it:
-         was any acknowledged vote or answer lost or doubled, did two loans of an item overlap, are
-         the estimates those of the log?
+         and answer it, send five votes, read a page of posteriors, an item, the progress. Once
+         without a pause, which is as much as the service can do, and once with a pause of half a
+         second after each such round. After it: was any acknowledged vote or answer lost or
+         doubled, did two loans of an item overlap, are the estimates those of the log?
 size     10^6 votes into SQLite, and 10^6 items with 5 x 10^6 votes: ingest, fold, next item, pages.
 browser  With these: from opening the review app's address to a Queue that can be worked on, in
          Chromium; the first visit, and the median of five later ones.
@@ -51,7 +52,7 @@ from crowdlearn.votes import Votes
 from tests.services import free_port, wait_for
 
 N_CLIENTS = 8
-LOAD_ITEMS = 20_000
+LOAD_ITEMS, PAUSE = 20_000, 0.5
 
 
 def world(n_items: int, per_item: int, seed: int) -> Votes:
@@ -72,8 +73,8 @@ def fill(store: Store, votes: Votes, project: str = "p") -> float:
     return time.perf_counter() - started
 
 
-def load(address: str, seconds: float, seed: int) -> dict[str, Any]:
-    """Eight clients at once."""
+def load(address: str, seconds: float, pause: float, seed: int) -> dict[str, Any]:
+    """Eight clients at once, who rest for `pause` seconds after each round."""
     with open_store(address, create=True) as store:
         fill(store, world(LOAD_ITEMS, 3, seed))
         with store.write() as db:
@@ -85,7 +86,9 @@ def load(address: str, seconds: float, seed: int) -> dict[str, Any]:
         _wait_until_folded(process.port, keys[0])
         until = time.monotonic() + seconds
         threads = [
-            threading.Thread(target=_work, args=(process.port, key, k, until, took, sent, wrong))
+            threading.Thread(
+                target=_work, args=(process.port, key, k, until, pause, took, sent, wrong)
+            )
             for k, key in enumerate(keys)
         ]
         for thread in threads:
@@ -95,7 +98,8 @@ def load(address: str, seconds: float, seed: int) -> dict[str, Any]:
         code = process.stop()
     n = sum(len(times) for times in took.values())
     return {
-        "clients": N_CLIENTS, "seconds": seconds, "requests a second": round(n / seconds, 1),
+        "clients": N_CLIENTS, "seconds": seconds, "pause": pause,
+        "requests a second": round(n / seconds, 1),
         "errors": wrong[:5], "n_errors": len(wrong), "exit code": code,
         "milliseconds": {
             name: {
@@ -119,8 +123,8 @@ def _wait_until_folded(port: int, key: str) -> None:
 
 
 def _work(
-    port: int, key: str, number: int, until: float, took: dict[str, list[float]],
-    sent: dict[str, list[str]], wrong: list[str],
+    port: int, key: str, number: int, until: float, pause: float,
+    took: dict[str, list[float]], sent: dict[str, list[str]], wrong: list[str],
 ) -> None:  # fmt: skip
     client, rng, n = Client(port, key, "p"), random.Random(number), 0
 
@@ -152,6 +156,7 @@ def _work(
         ask("item", "GET", f"/item/view?name=item-{rng.randrange(LOAD_ITEMS)}")
         if n % 5 == 0:
             ask("progress", "GET", "/progress")
+        time.sleep(pause)
     client.close()
 
 
@@ -297,9 +302,11 @@ def main() -> None:
     result = record(__doc__.strip().splitlines()[0], [given.seed])
     if "load" in given.parts:
         for name, postgresql in (("sqlite", False), ("postgresql", True)):
-            with addresses(postgresql) as address:
-                result[f"load {name}"] = load(address, given.seconds, given.seed)
-            print(name, result[f"load {name}"], flush=True)
+            for kind, pause in (("load", 0.0), ("paced", PAUSE)):
+                with addresses(postgresql) as address:
+                    found = load(address, given.seconds, pause, given.seed)
+                result[f"{kind} {name}"] = found
+                print(name, found, flush=True)
     if "size" in given.parts or "browser" in given.parts:
         with tempfile.TemporaryDirectory() as folder:
             result["size"], address = size(Path(folder), given.seed)

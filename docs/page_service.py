@@ -14,7 +14,7 @@ def service_tables() -> str:
     found = _read("service")
     if found is None:
         return "*Not measured yet. `python -m benchmarks.service` makes these tables.*"
-    parts = [_load(found), _size(found), _where(found)]
+    parts = [_load(found, "load"), _load(found, "paced"), _size(found), _where(found)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -35,15 +35,17 @@ def crash_table() -> str:
     return "\n".join(rows) + f"\n\n{_where(found)}"
 
 
-def _load(found: dict[str, Any]) -> str:
-    stores = [name for name in ("sqlite", "postgresql") if f"load {name}" in found]
+def _load(found: dict[str, Any], kind: str) -> str:
+    stores = [name for name in ("sqlite", "postgresql") if f"{kind} {name}" in found]
     if not stores:
         return ""
-    of = {name: found[f"load {name}"] for name in stores}
+    of = {name: found[f"{kind} {name}"] for name in stores}
     first = of[stores[0]]
+    pause = first["pause"]
+    how = f"a pause of {pause:g} s after each round" if pause else "no pause, so all that it can do"
     rows = [
-        f"{first['clients']} clients at once for {first['seconds']:g} s, reads and writes mixed; "
-        "milliseconds at the client:\n",
+        f"{first['clients']} clients at once for {first['seconds']:g} s, reads and writes mixed, "
+        f"{how}; milliseconds at the client:\n",
         f"| request | {' | '.join(f'{n}, p50 | p99' for n in stores)} |",
         "|---" * (1 + 2 * len(stores)) + "|",
     ]

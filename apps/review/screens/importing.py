@@ -14,8 +14,8 @@ from crowdlearn.service.importing import KINDS, Preview, Upload, perform, previe
 from crowdlearn.service.projects import Project
 
 ABOUT = {
-    "votes": "Columns task, worker, label: CSV, JSON Lines, Parquet, or an export of Label Studio, "
-    "Argilla, Prodigy, doccano or Toloka. A file sent again adds only what is new.",
+    "votes": "Columns task, worker, label: CSV, JSON Lines, Parquet, or an export of Label Studio "
+    "or Argilla. A file sent again adds only what is new.",
     "items": "A column task and one of text, json or url: CSV, JSON Lines or Parquet. "
     "Or an archive (.zip) of images or sounds.",
     "answers": "Columns task and label: what an expert knows.",
