@@ -2,6 +2,8 @@
 
     python -m benchmarks.service [--parts load size browser] [--seconds 60]
 
+Parts that are not run keep the figures they had.
+
 load     8 clients for 60 s on SQLite and PostgreSQL, each on a connection of its own: take an item
          and answer it, send five votes, read a page of posteriors, an item, the progress. Once
          without a pause, which is as much as the service can do, and once with a pause of half a
@@ -15,6 +17,7 @@ browser  With these: from opening the review app's address to a Queue that can b
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -299,7 +302,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    result = record(__doc__.strip().splitlines()[0], [given.seed])
+    path = RESULTS / "service.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    result = before | record(__doc__.strip().splitlines()[0], [given.seed])
     if "load" in given.parts:
         for name, postgresql in (("sqlite", False), ("postgresql", True)):
             for kind, pause in (("load", 0.0), ("paced", PAUSE)):
@@ -314,7 +319,7 @@ def main() -> None:
             if "browser" in given.parts:
                 result["queue page, seconds"] = browser(address)
                 print(result["queue page, seconds"], flush=True)
-    write_json(RESULTS / "service.json", result)
+    write_json(path, result)
 
 
 if __name__ == "__main__":
