@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -150,21 +151,24 @@ def decide(
 @guarded
 def skip(actor: Actor, project: Project, name: str, token: str) -> None:
     """Leave an item to others, and take the next one."""
-    if desk.is_meant(project, PURPOSE, name, token):
-        with writing() as db:
-            answers.skip(db, actor, project.name, name, reason=_note(token))
-            desk.take_next(db, actor, project, PURPOSE)
-        say("done", f"{escaped(name)}: skipped")
+    _set_aside(answers.skip, "skipped", actor, project, name, token)
 
 
 @guarded
 def flag(actor: Actor, project: Project, name: str, token: str) -> None:
     """Take an item out of the queue, and take the next one."""
+    _set_aside(answers.flag, "flagged", actor, project, name, token)
+
+
+def _set_aside(
+    act: Callable[..., answers.Said], done: str, actor: Actor, project: Project, name: str,
+    token: str,
+) -> None:  # fmt: skip
     if desk.is_meant(project, PURPOSE, name, token):
         with writing() as db:
-            answers.flag(db, actor, project.name, name, reason=_note(token))
+            act(db, actor, project.name, name, reason=_note(token))
             desk.take_next(db, actor, project, PURPOSE)
-        say("done", f"{escaped(name)}: flagged")
+        say("done", f"{escaped(name)}: {done}")
 
 
 @guarded

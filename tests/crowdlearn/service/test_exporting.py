@@ -119,5 +119,9 @@ def test_unknown_contents_and_formats_are_refused(desk: Desk) -> None:
 def test_every_format_holds_an_empty_project(store: Store) -> None:
     with store.write() as db:
         create_project(db, LOCAL, "p", ["a", "b"])
-    for format in FORMATS:
-        written(store, format=format)
+    kept = {format: written(store, format=format) for format in FORMATS}
+    head = kept["csv"].decode().splitlines()
+    assert head == ["task,label,confidence,n_votes,state,source,p_a,p_b"]
+    assert kept["jsonl"] == b"" and json.loads(kept["label-studio"]) == []
+    table = pq.read_table(io.BytesIO(kept["parquet"]))
+    assert (table.num_rows, table.column_names) == (0, head[0].split(","))

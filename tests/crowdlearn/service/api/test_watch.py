@@ -110,8 +110,10 @@ def test_a_stream_ends_with_the_right_to_watch(place: Place, app: Any, who: str)
 
     thread = threading.Thread(target=act)
     thread.start()
-    exchange(app, "GET", EVENTS, place.headers[who])  # ends by itself
+    sent = exchange(app, "GET", EVENTS, place.headers[who])  # ends by itself
     thread.join()
+    assert sent.status == 200
+    assert TestClient(app, headers=place.headers[who]).get(PATH).status_code in (401, 404)
 
 
 def test_streams_end_when_the_process_does(place: Place, app: Any) -> None:
