@@ -120,8 +120,9 @@ def ingest(
             there = project in [known.name for known in list_projects(db, LOCAL)]
             known = list(read_project(db, LOCAL, project).classes) if there or not create else []
         upload = read_upload(
-            file, kind, columns=columns_of(columns), classes=known, media_root=media_root
-        )
+            file, kind, columns=columns_of(columns), classes=known or classes_of(classes),
+            media_root=media_root,
+        )  # fmt: skip
         if not there and create:
             known = classes_of(classes) or (
                 [] if upload.votes is None else list(upload.votes.classes)
