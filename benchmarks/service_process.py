@@ -35,7 +35,7 @@ class Process:
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=self.log, stderr=self.log,
-            preexec_fn=os.setsid,
+            start_new_session=True,
         )  # fmt: skip
         wait_for(f"http://127.0.0.1:{self.port}/readyz", START_SECONDS)
 
