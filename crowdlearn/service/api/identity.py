@@ -3,6 +3,8 @@
 Bodies of unknown callers are not read. An unknown name, a wrong password and a revoked key are
 told the same. Right passwords are remembered for some minutes, as a keyed hash beside the stored
 one, so that argon2 need not run for every request; a changed password or disabled user ends that.
+Good keys are remembered for a second, so that a busy client is not looked up for every request; a
+key that is revoked through this process ends at once, through another one within that second.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from crowdlearn.store.database import Store, now
 from crowdlearn.store.tables import api_keys, users
 
 REMEMBERED = 300.0  # seconds that a right password is
+KEY_REMEMBERED = 1.0  # seconds that a good key is
 MOST_REMEMBERED = 1000
 AT_ONCE = 2  # passwords that are checked side by side: each takes 64 MiB
 GUARDED = "/v1"
@@ -92,17 +95,27 @@ class Doorman:
         self.store = store
         self._key = secrets.token_bytes(32)
         self._remembered: dict[bytes, tuple[str, float]] = {}
+        self._keys: dict[bytes, tuple[Caller, float]] = {}
         self._noting = threading.Lock()
         self._checking = threading.Semaphore(AT_ONCE)
 
     def caller(self, given: KeyGiven | PasswordGiven) -> Caller | None:
         """Who gave this; None where it is wrong, or no longer good."""
         if isinstance(given, KeyGiven):
-            with self.store.read() as db:
-                found = key_holder(db, given.secret)
-            return None if found is None else Caller(*found)
+            return self._checked_key(given)
         actor = self._remembered_user(given) or self._checked_user(given)
         return None if actor is None else Caller(actor)
+
+    def recalled(self, given: KeyGiven | PasswordGiven) -> Caller | None:
+        """Who gave this key within the last second; None where the store has to be asked."""
+        if not isinstance(given, KeyGiven):
+            return None
+        caller, until = self._keys.get(self._mark(given.secret.encode()), (None, 0.0))
+        return caller if time.monotonic() < until else None
+
+    def forget_keys(self) -> None:
+        """Ask the store about every key again: one was revoked."""
+        self._keys = {}
 
     def remembers(self, given: KeyGiven | PasswordGiven) -> bool:
         """Whether this password was right a moment ago."""
@@ -119,6 +132,19 @@ class Doorman:
             logger.warning("the use of a key was not noted: %s", type(error).__name__)
         finally:
             self._noting.release()
+
+    def _checked_key(self, given: KeyGiven) -> Caller | None:
+        keys = self._keys
+        with self.store.read() as db:
+            found = key_holder(db, given.secret)
+        if found is None:
+            return None
+        if len(keys) >= MOST_REMEMBERED:
+            keys.clear()
+        actor, number, due = found
+        known = Caller(actor, number), time.monotonic() + KEY_REMEMBERED
+        keys[self._mark(given.secret.encode())] = known  # not there if forgotten meanwhile
+        return Caller(actor, number, due)
 
     def _remembered_user(self, given: PasswordGiven) -> Actor | None:
         mark = self._hash(given)
@@ -144,8 +170,10 @@ class Doorman:
         return actor
 
     def _hash(self, given: PasswordGiven) -> bytes:
-        both = given.name.encode() + b"\x00" + given.password.encode()
-        return hmac.digest(self._key, both, "sha256")
+        return self._mark(given.name.encode() + b"\x00" + given.password.encode())
+
+    def _mark(self, secret: bytes) -> bytes:
+        return hmac.digest(self._key, secret, "sha256")
 
 
 def still_good(db: Connection, caller: Caller) -> bool:
@@ -193,7 +221,7 @@ class Gate:
         guess = isinstance(given, PasswordGiven) and not self.doorman.remembers(given)
         if guess and (wait := self.failures.take(address)):
             return _too_many(wait, "sign-ins that failed")
-        caller = await run_in_threadpool(self.doorman.caller, given)
+        caller = self.doorman.recalled(given) or await run_in_threadpool(self.doorman.caller, given)
         if caller is None:
             wait = 0.0 if guess else self.failures.take(address)
             return _too_many(wait, "sign-ins that failed") if wait else _unknown()

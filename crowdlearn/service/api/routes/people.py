@@ -74,6 +74,7 @@ def key_revocation(
     """End an API key at once."""
     with here.write() as db:
         revoke_key(db, here.actor, project, key)
+    here.service.gate.doorman.forget_keys()
 
 
 @router.get("/projects/{project}/audit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,23 +150,41 @@ def stored_hash() -> str:
     return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
 
-@contextmanager
-def filled(path: Path, stored_hash: str) -> Iterator[Place]:
-    """A store that is set up, at a path."""
-    store = open_store(path, create=True)
-    place = Place(store, Folder(store))
-    _fill(place, stored_hash)
-    try:
-        yield place
-    finally:
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A store that was set up and closed, to be copied."""
+
+    path: Path
+    headers: dict[str, dict[str, str]]
+    ids: dict[str, int]
+
+    @contextmanager
+    def copied(self, path: Path) -> Iterator[Place]:
+        """A store like it, at a path."""
+        shutil.copyfile(self.path, path)
+        with open_store(path) as store:
+            place = Place(store, Folder(store), dict(self.headers), dict(self.ids))
+            for project in (BIRDS, FISH):
+                place.catch_up(project)
+            yield place
+            place.folder.close()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, stored_hash: str) -> Template:
+    """The store that every test here begins with."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    with open_store(path, create=True) as store:
+        place = Place(store, Folder(store))
+        _fill(place, stored_hash)
         place.folder.close()
-        store.close()
+    return Template(path, place.headers, place.ids)
 
 
 @pytest.fixture
-def place(tmp_path: Path, stored_hash: str) -> Iterator[Place]:
+def place(tmp_path: Path, template: Template) -> Iterator[Place]:
     """A store that is set up."""
-    with filled(tmp_path / "store.db", stored_hash) as place:
+    with template.copied(tmp_path / "store.db") as place:
         yield place
 
 

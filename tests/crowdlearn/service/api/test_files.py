@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from tests.crowdlearn.service.api.conftest import BIRDS, PNG, Place, filled
+from tests.crowdlearn.service.api.conftest import BIRDS, PNG, Place, Template
 from tests.crowdlearn.service.api.test_rights import digest
 
 PATH = f"/v1/projects/{BIRDS}"
@@ -270,9 +270,9 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def one_place(tmp_path_factory: pytest.TempPathFactory, stored_hash: str) -> Iterator[Place]:
+def one_place(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Iterator[Place]:
     """One store for all files here: what is refused leaves it as it is."""
-    with filled(tmp_path_factory.mktemp("imports") / "store.db", stored_hash) as place:
+    with template.copied(tmp_path_factory.mktemp("imports") / "store.db") as place:
         yield place
 
 

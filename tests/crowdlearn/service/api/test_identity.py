@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
 from crowdlearn.service.access import LOCAL
-from crowdlearn.service.accounts import change_password, disable_user, hashed
+from crowdlearn.service.accounts import change_password, disable_user, hashed, revoke_key
 from crowdlearn.service.api.identity import KeyGiven, PasswordGiven, credentials
 from crowdlearn.store.tables import users
 from tests.crowdlearn.service.api.conftest import BIRDS, PASSWORD, Place, basic, bearer, exchange
@@ -41,6 +42,33 @@ def test_credentials_are_read(headers: dict[str, str], found: Any) -> None:
 def test_secrets_are_not_shown() -> None:
     assert "clk" not in repr(KeyGiven("clk_x"))
     assert "hush" not in repr(PasswordGiven("ann", "hush"))
+
+
+def key_number(place: Place, name: str) -> int:
+    keys = place.client("owner").get(f"/v1/projects/{BIRDS}/keys").json()
+    return int(next(key["id"] for key in keys if key["name"] == name))
+
+
+def test_a_key_that_was_revoked_here_ends_at_once(place: Place) -> None:
+    app, number = place.app(), key_number(place, "admin key")
+    client, owner = (TestClient(app, headers=place.headers[who]) for who in ("admin", "owner"))
+    assert client.get(f"/v1/projects/{BIRDS}").status_code == 200
+    assert owner.delete(f"/v1/projects/{BIRDS}/keys/{number}").status_code == 204
+    assert client.get(f"/v1/projects/{BIRDS}").status_code == 401
+
+
+def test_a_key_that_was_revoked_elsewhere_ends_within_a_second(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import crowdlearn.service.api.identity as identity
+
+    client, number = place.client("admin"), key_number(place, "admin key")
+    assert client.get(f"/v1/projects/{BIRDS}").status_code == 200
+    with place.store.write() as db:
+        revoke_key(db, LOCAL, BIRDS, number)
+    later = time.monotonic() + identity.KEY_REMEMBERED
+    monkeypatch.setattr(identity.time, "monotonic", lambda: later)
+    assert client.get(f"/v1/projects/{BIRDS}").status_code == 401
 
 
 def test_a_right_password_is_remembered_until_it_is_changed(

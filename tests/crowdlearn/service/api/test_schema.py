@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from crowdlearn.service.api.routes import ROUTERS
-from tests.crowdlearn.service.api.conftest import BIRDS, Place, filled
+from tests.crowdlearn.service.api.conftest import BIRDS, Place, Template
 
 EXAMPLES = 15  # of each mode
 CHECKS = [
@@ -44,9 +43,9 @@ KNOWN = {
 
 
 @pytest.fixture(scope="module")
-def shared_place(tmp_path_factory: pytest.TempPathFactory, stored_hash: str) -> Iterator[Place]:
+def shared_place(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Iterator[Place]:
     """One store for all requests here."""
-    with filled(Path(tmp_path_factory.mktemp("schema")) / "store.db", stored_hash) as place:
+    with template.copied(tmp_path_factory.mktemp("schema") / "store.db") as place:
         yield place
 
 
