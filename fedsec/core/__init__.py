@@ -1,0 +1,1 @@
+"""What every part of fedsec stands on: functional networks, streams of randomness, records."""

@@ -1,0 +1,1 @@
+"""Image sets, and who holds which of their samples."""

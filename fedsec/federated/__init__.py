@@ -1,0 +1,1 @@
+"""Federated training on one machine: who is chosen, what they send, what it is worth."""

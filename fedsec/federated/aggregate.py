@@ -1,0 +1,61 @@
+"""How the server makes one model of the updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fedsec.core.functional import Parameters, State
+from fedsec.core.record import Update
+
+Weighting = Callable[[Sequence[Update]], list[float]]
+"""updates -> shares, which sum to one."""
+
+
+def by_samples(updates: Sequence[Update]) -> list[float]:
+    """FedAvg: in proportion to the clients' numbers of samples (McMahan et al. 2017)."""
+    total = sum(one.n for one in updates)
+    return [one.n / total for one in updates]
+
+
+def uniform(updates: Sequence[Update]) -> list[float]:
+    """The plain mean; the Mavericks paper calls averaging with it FedSGD."""
+    return [1 / len(updates)] * len(updates)
+
+
+def weighted_mean(of: Sequence[Parameters], shares: Sequence[float]) -> Parameters:
+    """Sum over clients of share times tensor, by name. Integer tensors are rounded."""
+    if not of:
+        return {}
+    return {name: _mean([one[name] for one in of], shares) for name in of[0]}
+
+
+def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    first = values[0]
+    total = torch.zeros_like(first, dtype=first.dtype if first.is_floating_point() else None)
+    if not first.is_floating_point():
+        total = total.double()
+    for value, share in zip(values, shares, strict=True):
+        total.add_(value, alpha=share)
+    return total if first.is_floating_point() else total.round().to(first.dtype)
+
+
+def apply_updates(
+    state: State, updates: Sequence[Update], weighting: Weighting, lr: float = 1.0
+) -> State:
+    """The next global model: deltas are added; of gradients, `lr` times the mean is subtracted.
+
+    Buffers become their weighted mean. Without updates the state stays as it is.
+    """
+    if not updates:
+        return state
+    shares = weighting(updates)
+    mean = weighted_mean([one.tensors for one in updates], shares)
+    sign = lr if updates[0].kind == "delta" else -lr
+    parameters = {
+        name: value.add(mean[name], alpha=sign) for name, value in state.parameters.items()
+    }
+    buffers = weighted_mean([one.buffers for one in updates], shares) or state.buffers
+    return State(parameters, buffers)
