@@ -29,17 +29,19 @@ def weighted_mean(of: Sequence[Parameters], shares: Sequence[float]) -> Paramete
     """Sum over clients of share times tensor, by name. Integer tensors are rounded."""
     if not of:
         return {}
-    return {name: _mean([one[name] for one in of], shares) for name in of[0]}
+    exact = [_floating(one) for one in of]
+    total = [value * shares[0] for value in exact[0]]
+    for one, share in zip(exact[1:], shares[1:], strict=True):
+        if total:
+            torch._foreach_add_(total, one, alpha=share)
+    return {
+        name: value if like.is_floating_point() else value.round().to(like.dtype)
+        for (name, like), value in zip(of[0].items(), total, strict=True)
+    }
 
 
-def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    first = values[0]
-    total = torch.zeros_like(first, dtype=first.dtype if first.is_floating_point() else None)
-    if not first.is_floating_point():
-        total = total.double()
-    for value, share in zip(values, shares, strict=True):
-        total.add_(value, alpha=share)
-    return total if first.is_floating_point() else total.round().to(first.dtype)
+def _floating(tensors: Parameters) -> list[Tensor]:
+    return [value if value.is_floating_point() else value.double() for value in tensors.values()]
 
 
 def apply_updates(

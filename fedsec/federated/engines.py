@@ -252,7 +252,7 @@ def _sums(losses: Float[Tensor, " sample"]) -> Float[Tensor, " moment"]:
     return torch.stack((exact.sum(), (exact**2).sum()))
 
 
-def _to_device(ids: Int[np.ndarray, "step sample"], train: Images) -> Int[Tensor, "step sample"]:
+def _to_device(ids: Int[np.ndarray, "step batch"], train: Images) -> Int[Tensor, "step sample"]:
     return torch.from_numpy(ids).to(train.x.device)
 
 

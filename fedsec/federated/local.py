@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int
@@ -86,41 +87,56 @@ class FullGradient:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What one client does in one round.
+    """What one client does in one round; the order of its samples is drawn when first asked for.
 
-    batches   (step, sample): indices into the training set, -1 where a batch is smaller
-    n         samples of the client
-    lr        learning rate of this client in this round
-    first     steps of the first epoch, whose losses are recorded
+    part    indices of its samples in the training set
+    number  of the round
+    times   rounds that it took part in before
     """
 
+    local: LocalTraining | FullGradient
+    part: Int[np.ndarray, " sample"]
+    seed: int
+    number: int
     client: int
-    batches: Int[np.ndarray, "step sample"]
-    n: int
-    lr: float
-    first: int
+    times: int
+
+    @property
+    def n(self) -> int:
+        """Samples of the client."""
+        return len(self.part)
+
+    @property
+    def lr(self) -> float:
+        """Its learning rate in this round."""
+        return self.local.lr * self.local.schedule(self.number, self.times)
+
+    @property
+    def first(self) -> int:
+        """Steps of the first epoch, whose losses are recorded."""
+        return 1 if isinstance(self.local, FullGradient) else -(-self.n // self._width)
+
+    @cached_property
+    def batches(self) -> Int[np.ndarray, "step batch"]:
+        """Indices into the training set, -1 where a batch is smaller."""
+        if isinstance(self.local, FullGradient):
+            return self.part[None, :]
+        rng = stream(self.seed, "batches", self.number, self.client)
+        steps = np.full((self.local.epochs, self.first * self._width), -1, dtype=np.int64)
+        for epoch in range(self.local.epochs):
+            steps[epoch, : self.n] = self.part[rng.permutation(self.n)]
+        return steps.reshape(-1, self._width)
+
+    @property
+    def _width(self) -> int:
+        return self.n if isinstance(self.local, FullGradient) else min(self.local.batch, self.n)
 
 
-def plan(
-    local: LocalTraining | FullGradient,
-    part: Int[np.ndarray, " sample"],
-    *,
-    seed: int,
-    number: int,
-    client: int,
-    times: int,
-) -> Plan:
-    """The steps of a client in round `number`, which took part `times` times before."""
-    lr = local.lr * local.schedule(number, times)
+def server_rate(local: LocalTraining | FullGradient, number: int) -> float:
+    """What the server multiplies the mean of a round's updates with."""
     if isinstance(local, FullGradient):
-        return Plan(client, part[None, :], len(part), lr, 1)
-    rng = stream(seed, "batches", number, client)
-    width = min(local.batch, len(part))
-    per_epoch = -(-len(part) // width)
-    steps = np.full((local.epochs, per_epoch * width), -1, dtype=np.int64)
-    for epoch in range(local.epochs):
-        steps[epoch, : len(part)] = part[rng.permutation(len(part))]
-    return Plan(client, steps.reshape(-1, width), len(part), lr, per_epoch)
+        return local.lr * local.schedule(number, number - 1)
+    return 1.0
 
 
 def _at_least(value: float | int, least: int, name: str) -> None:

@@ -24,7 +24,7 @@ from fedsec.errors import SettingsError, UpdateError
 from fedsec.federated.aggregate import Weighting, apply_updates, by_samples
 from fedsec.federated.contribution import Contribution, RoundGame, negative_loss, round_game
 from fedsec.federated.engines import Engine, Local, Trained, engine_for
-from fedsec.federated.local import FullGradient, LocalTraining, plan
+from fedsec.federated.local import LocalTraining, Plan, server_rate
 from fedsec.federated.privacy import Defence, apply_defences
 from fedsec.federated.rounds import Probe, Round, Selector, View, checked_choice
 from fedsec.federated.selectors import RandomSelector
@@ -44,7 +44,7 @@ class Federation:
     selector          who is chosen
     weighting         of the updates in the mean
     defences          applied by each client to its update, in this order
-    contribution      measures what each chosen client contributed, on the test set
+    contribution      measures what each chosen client contributed, on `task.valued_on`
     engine            how the clients are trained; None takes the faster one
     evaluate_every    rounds between evaluations; the last round of a run is always evaluated
     skip_bad_updates  leave an update that is not finite out, and go on
@@ -117,15 +117,16 @@ def play(
     """
     number = len(progress.rounds) + 1
     phases: dict[str, float] = {}
+    view = view_of(task, federation, progress)
     with _timed(phases, "select"):
-        chosen, probed = _choose(task, federation, progress)
+        chosen, probed = _choose(task, federation, progress, view)
     with _timed(phases, "train"):
-        trained = _train(task, federation, progress, chosen)
+        trained = _train(task, federation, progress, chosen, view.times_chosen())
         updates, refused = _received(trained, federation)
     if observe is not None:
         observe(progress.state, updates)
     with _timed(phases, "aggregate"):
-        lr = _server_rate(federation.local, number)
+        lr = server_rate(federation.local, number)
         state = apply_updates(progress.state, updates, federation.weighting, lr)
     with _timed(phases, "contribute"):
         values = _contributions(task, federation, progress, updates, chosen)
@@ -154,7 +155,7 @@ def view_of(task: Task, federation: Federation, progress: Progress) -> View:
 
 
 def _choose(
-    task: Task, federation: Federation, progress: Progress
+    task: Task, federation: Federation, progress: Progress, view: View
 ) -> tuple[Int[np.ndarray, " chosen"], dict[int, Probe]]:
     probed: dict[int, Probe] = {}
 
@@ -166,23 +167,23 @@ def _choose(
                 probed[client] = Probe(found.loss, found.accuracy)
         return [probed[int(client)] for client in ids]
 
-    view = replace(view_of(task, federation, progress), probe=probe)
+    view = replace(view, probe=probe)
     rng = stream(federation.seed, "select", view.number)
     return checked_choice(federation.selector(view, rng), view), probed
 
 
 def _train(
-    task: Task, federation: Federation, progress: Progress, chosen: Int[np.ndarray, " chosen"]
+    task: Task,
+    federation: Federation,
+    progress: Progress,
+    chosen: Int[np.ndarray, " chosen"],
+    times: Int[np.ndarray, " client"],
 ) -> list[Trained]:
     number = len(progress.rounds) + 1
-    times = view_of(task, federation, progress).times_chosen()
     plans = [
-        plan(
-            federation.local, task.parts[client], seed=federation.seed, number=number,
-            client=int(client), times=int(times[client]),
-        )
-        for client in chosen
-    ]  # fmt: skip
+        Plan(federation.local, task.parts[k], federation.seed, number, k, int(times[k]))
+        for k in chosen.tolist()
+    ]
     engine = federation.engine or engine_for(task.net)
     return engine(task.net, progress.state, task.train, plans, federation.local, number)
 
@@ -213,10 +214,6 @@ def _device(update: Update) -> torch.device:
     return next(iter(update.tensors.values())).device
 
 
-def _server_rate(local: Local, number: int) -> float:
-    return local.lr * local.schedule(number, number - 1) if isinstance(local, FullGradient) else 1.0
-
-
 def _contributions(
     task: Task, federation: Federation, progress: Progress, updates: Sequence[Update],
     chosen: Int[np.ndarray, " chosen"],
@@ -225,7 +222,7 @@ def _contributions(
         return None
     values = np.zeros(len(chosen))
     if updates:
-        utility = negative_loss(task.net, task.test)
+        utility = negative_loss(task.net, task.valued_on)
         game = round_game(progress.state, updates, utility, federation.weighting)
         rng = stream(federation.seed, "contribution", len(progress.rounds) + 1)
         found = dict(

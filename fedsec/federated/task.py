@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ class Task:
     parts      for each client the indices of its samples in `train`
     test       the one test set
     n_classes  classes of the labels
+    held_out   what the server values contributions on; None for the test set, which then is seen
+               by a selector that goes by contributions
 
     Raises DataError where a client holds nothing, an index is out of range or held twice, or a
     label is not a class.
@@ -32,6 +35,7 @@ class Task:
     parts: tuple[Int[np.ndarray, " _"], ...]
     test: Images
     n_classes: int
+    held_out: Images | None = None
 
     def __post_init__(self) -> None:
         for client, part in enumerate(self.parts):
@@ -46,7 +50,8 @@ class Task:
             raise DataError("no client: give at least one part")
         if len(np.unique(held)) != len(held):
             raise DataError("a sample is held twice; every sample belongs to one client")
-        for name, images in (("train", self.train), ("test", self.test)):
+        sets = {"train": self.train, "test": self.test, "held out": self.valued_on}
+        for name, images in sets.items():
             if len(images) and int(images.y.max()) >= self.n_classes:
                 raise DataError(
                     f"{name}: label {int(images.y.max())} is not one of 0 to {self.n_classes - 1}"
@@ -57,8 +62,17 @@ class Task:
         """N."""
         return len(self.parts)
 
+    @property
+    def valued_on(self) -> Images:
+        """What contributions are measured on."""
+        return self.test if self.held_out is None else self.held_out
+
     def counts(self) -> Int[np.ndarray, "client class"]:
         """How many samples of each class each client holds."""
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> Int[np.ndarray, "client class"]:
         labels = self.train.y.cpu().numpy()
         return np.stack(
             [np.bincount(labels[part], minlength=self.n_classes) for part in self.parts]
@@ -66,4 +80,7 @@ class Task:
 
     def to(self, device: torch.device | str) -> Task:
         """The same task with its data on a device."""
-        return replace(self, train=self.train.to(device), test=self.test.to(device))
+        held_out = None if self.held_out is None else self.held_out.to(device)
+        return replace(
+            self, train=self.train.to(device), test=self.test.to(device), held_out=held_out
+        )

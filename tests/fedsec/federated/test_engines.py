@@ -15,7 +15,7 @@ from fedsec.core.functional import State, load_state, state_of
 from fedsec.data.images import Images
 from fedsec.errors import SettingsError
 from fedsec.federated.engines import Engine, Local, engine_for, one_by_one, side_by_side
-from fedsec.federated.local import ClientSteps, FullGradient, LocalTraining, Plan, plan
+from fedsec.federated.local import ClientSteps, FullGradient, LocalTraining, Plan
 from fedsec.federated.task import Task
 
 MakeTask = Callable[..., Task]
@@ -24,7 +24,7 @@ ENGINES = [one_by_one, side_by_side]
 
 def plans_of(task: Task, local: Local, clients: Sequence[int]) -> list[Plan]:
     """Clients that took part as often as their number says."""
-    return [plan(local, task.parts[k], seed=0, number=1, client=k, times=k) for k in clients]
+    return [Plan(local, task.parts[k], seed=0, number=1, client=k, times=k) for k in clients]
 
 
 def exact(task: Task) -> Task:

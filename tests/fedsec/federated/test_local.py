@@ -13,15 +13,15 @@ from fedsec.federated.local import (
     FullGradient,
     GlobalSteps,
     LocalTraining,
+    Plan,
     constant,
-    plan,
 )
 
 
 @given(st.integers(1, 40), st.integers(1, 15), st.integers(1, 3))
 def test_each_epoch_visits_each_sample_once(n: int, batch: int, epochs: int) -> None:
     part = np.arange(100, 100 + n)
-    made = plan(
+    made = Plan(
         LocalTraining(epochs=epochs, batch=batch), part, seed=0, number=1, client=0, times=0
     )
     assert made.batches.shape == (epochs * -(-n // min(batch, n)), min(batch, n))
@@ -34,14 +34,14 @@ def test_each_epoch_visits_each_sample_once(n: int, batch: int, epochs: int) -> 
 def test_the_order_depends_on_round_client_and_seed_alone() -> None:
     part, local = np.arange(50), LocalTraining(batch=5)
     base = {"seed": 0, "number": 1, "client": 2, "times": 0}
-    one = plan(local, part, **base).batches
-    np.testing.assert_array_equal(one, plan(local, part, **base | {"times": 7}).batches)
+    one = Plan(local, part, **base).batches
+    np.testing.assert_array_equal(one, Plan(local, part, **base | {"times": 7}).batches)
     for change in ({"seed": 1}, {"number": 2}, {"client": 3}):
-        assert (plan(local, part, **base | change).batches != one).any()
+        assert (Plan(local, part, **base | change).batches != one).any()
 
 
 def test_a_gradient_takes_all_samples_at_once() -> None:
-    made = plan(FullGradient(), np.arange(7), seed=0, number=1, client=0, times=0)
+    made = Plan(FullGradient(), np.arange(7), seed=0, number=1, client=0, times=0)
     np.testing.assert_array_equal(made.batches, np.arange(7)[None])
 
 
@@ -51,7 +51,7 @@ def test_schedules() -> None:
     assert [by_round(number, 0) for number in (1, 10, 11)] == [1.0, 1.0, 0.1]
     assert [by_client(500, times) for times in (0, 9, 10)] == [1.0, 1.0, 0.1]
     local = LocalTraining(lr=0.5, schedule=by_client)
-    made = plan(local, np.arange(3), seed=0, number=4, client=0, times=20)
+    made = Plan(local, np.arange(3), seed=0, number=4, client=0, times=20)
     assert made.lr == pytest.approx(0.005)
 
 

@@ -1,0 +1,1 @@
+"""A Flower project that the tests run on Ray, and in one process."""
