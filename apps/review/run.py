@@ -49,7 +49,7 @@ def command(
     environment.pop("CROWDLEARN_PROJECT", None)
     if project is not None:
         environment["CROWDLEARN_PROJECT"] = project
-    return [sys.executable, "-m", "streamlit", "run", str(APP), *flags], environment
+    return [sys.executable, "-m", "apps.review", "run", str(APP), *flags], environment
 
 
 def is_loopback(host: str) -> bool:

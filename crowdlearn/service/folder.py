@@ -41,7 +41,7 @@ LEASE = 15_000_000  # microseconds that a project is held without a sign of life
 AT_ONCE = 50_000  # events in one update
 MANY = 10_000  # votes that are worth a restart where they double the project
 FEW, FIGURES_EVERY = 20_000, 2.0  # items, and seconds between figures over more than those
-PIECE = 1_000  # standings in one transaction
+PIECE = 250  # standings in one transaction
 SETTLED_SHARE = 20  # a rescore may take this part of the time
 REST = 0.5  # seconds between two rescores at least
 LOOK = 0.2  # seconds between two looks at the log
@@ -198,7 +198,7 @@ class Folder:
     def _take(self, project: int) -> bool:
         """Take or renew the lease on a project; that of a process that has died is free."""
         time_now = now()
-        with self.store.write() as db:
+        with self.store.write(together=True) as db:
             holds = select(folding.c.owner).where(folding.c.project == project)
             owner = db.execute(holds).scalar_one()
             mine = (folding.c.owner == self.owner) | (folding.c.until < time_now)
@@ -274,7 +274,7 @@ class Folder:
         """Write the fold and what it changed."""
         rows = _standing_rows(about, running, outcome)
         at_once = len(outcome.item) <= PIECE
-        with self.store.write() as db:
+        with self.store.write(together=True) as db:
             _claim_number(db, about.id, self.owner, running)
             db.execute(
                 insert(folds).values(
@@ -302,10 +302,10 @@ class Folder:
     def _write_the_rest(self, project: int, number: int, rows: Iterator[Any]) -> None:
         """Standings in pieces, so that writers of events need not wait long."""
         for part in chunks(rows, PIECE):
-            with self.store.write() as db:
+            with self.store.write(together=True) as db:
                 _still_last(db, project, number)
                 _write_standings(db, iter(part))
-        with self.store.write() as db:
+        with self.store.write(together=True) as db:
             _still_last(db, project, number)
             here = (folds.c.project == project) & (folds.c.number == number)
             db.execute(update(folds).where(here).values(written=True))

@@ -6,10 +6,9 @@ and waits for its turn, where a reading transaction that turns to writing would 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ try:
     from sqlalchemy.exc import ArgumentError, DBAPIError
 except ImportError as error:
     raise ImportError("the store needs SQLAlchemy: pip install 'crowdlearn[store]'") from error
+
+from crowdlearn.store.together import Turns
 
 PATIENCE = 30.0  # seconds that a SQLite transaction waits for its turn
 PRAGMAS = (
@@ -41,7 +42,10 @@ class Store:
     """A database of projects. `read` and `write` give a connection in a transaction of its own."""
 
     engine: Engine
-    turn: threading.Lock = field(default_factory=threading.Lock)  # of SQLite's one writer
+    turns: Turns = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "turns", Turns(self.engine))
 
     @property
     def is_sqlite(self) -> bool:
@@ -64,12 +68,21 @@ class Store:
                 yield db
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that is kept whole when the block ends, and not at all if it raises."""
-        # Threads of one process hand the lock on at once; SQLite would have them sleep and try.
-        with self.turn if self.is_sqlite else nullcontext():
-            with self.engine.execution_options(write=True).begin() as db:
-                yield db
+    def write(self, *, together: bool = False) -> Iterator[Connection]:
+        """A transaction that is kept whole when the block ends, and not at all if it raises.
+
+        `together` is for short ones: those that come at the same time share a commit.
+        """
+        # Threads of one process hand their turn on at once; SQLite would have them sleep and try.
+        # PostgreSQL has as many writers as there are; sharing saves it commits all the same.
+        if together:
+            turn = self.turns.together()
+        elif self.is_sqlite:
+            turn = self.turns.alone()
+        else:
+            turn = self.engine.begin()
+        with turn as db:
+            yield db
 
     def close(self) -> None:
         """Close all connections; later transactions open new ones."""

@@ -54,9 +54,12 @@ class Context:
             yield db
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that is committed when the block ends; the folder is woken then."""
-        with self.service.store.write() as db:
+    def write(self, *, together: bool = False) -> Iterator[Connection]:
+        """A transaction that is committed when the block ends; the folder is woken then.
+
+        `together` is for short ones, which may share a commit with others.
+        """
+        with self.service.store.write(together=together) as db:
             yield db
         self.service.folder.wake()
 

@@ -126,7 +126,7 @@ class Doorman:
         if caller.key is None or not caller.due or not self._noting.acquire(blocking=False):
             return
         try:
-            with self.store.write() as db:
+            with self.store.write(together=True) as db:
                 note_use(db, caller.key)
         except SQLAlchemyError as error:
             logger.warning("the use of a key was not noted: %s", type(error).__name__)

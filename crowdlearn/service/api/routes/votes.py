@@ -31,7 +31,7 @@ def new_votes(
     one's reply."""
     votes = [NewVote(**vote.model_dump()) for vote in new.votes]
     content = json.dumps(new.model_dump(), sort_keys=True).encode()
-    with here.write() as db:
+    with here.write(together=True) as db:
         if idempotency_key is not None:
             before = reply_to(db, here.actor, project, idempotency_key, content)
             if before is not None:

@@ -68,7 +68,7 @@ def worker(here: Here, project: ProjectPath, name: Annotated[Name, Query()]) -> 
 @router.post("/projects/{project}/worker/flag")
 def worker_flag(here: Writing, project: ProjectPath, what: FlagIn) -> WorkerOut:
     """Block a worker, ask for retraining, or (null) let them work again."""
-    with here.write() as db:
+    with here.write(together=True) as db:
         judged = judge_worker(db, here.actor, project, what.name, what.flag, reason=what.reason)
     return WorkerOut.model_validate(judged)
 

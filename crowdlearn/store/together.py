@@ -1,0 +1,115 @@
+"""Short writes that come at the same time are kept by one commit: one wait for the disk for all.
+
+A write waits for its turn, does its work behind a savepoint of a transaction that is open already,
+hands the turn on, and returns when that transaction is committed: who comes last commits for all.
+One that raises takes back its own work alone. If the commit fails, all are told so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RootTransaction
+
+from crowdlearn.errors import StoreError
+
+MOST = 16  # writes in one commit
+
+
+@dataclass(eq=False)
+class Group:
+    """A transaction that several writes share."""
+
+    db: Connection
+    transaction: RootTransaction
+    size: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+
+class Turns:
+    """Hands the right to write from thread to thread; `lock` is held by the one who has it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine.execution_options(write=True)
+        self.lock = threading.Lock()
+        self._count = threading.Lock()
+        self._waiting = 0
+        self._open: Group | None = None  # only looked at by the one who has the turn
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A transaction of its own, for writes that take long."""
+        with self._turn():
+            self._end()
+            with self.engine.begin() as db:
+                yield db
+
+    @contextmanager
+    def together(self) -> Iterator[Connection]:
+        """A part of a transaction that others may share; it is kept when the block has ended."""
+        with self._turn():
+            group = self._open = self._open or self._begun()
+            group.size += 1
+            done = False
+            try:
+                with group.db.begin_nested():
+                    yield group.db
+                done = True
+            finally:
+                # What failed may have taken the whole transaction with it: let nobody go on in it.
+                if not done or not self._waiting or group.size >= MOST:
+                    self._end()
+        group.ended.wait()
+        if group.error is not None:
+            raise group.error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._count:
+            self._waiting += 1
+        self.lock.acquire()
+        with self._count:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def _begun(self) -> Group:
+        db = self.engine.connect()
+        try:
+            return Group(db, db.begin())
+        except BaseException:
+            db.close()
+            raise
+
+    def _end(self) -> None:
+        """Commit what is open, if anything is, and tell those who wait for it."""
+        group, self._open = self._open, None
+        if group is None:
+            return
+        try:
+            if _was_lost(group.db):
+                raise StoreError("the database gave a transaction up: nothing of it was kept")
+            group.transaction.commit()
+        except BaseException as error:
+            group.error = error
+        finally:
+            group.db.close()
+            group.ended.set()
+
+
+def _was_lost(db: Connection) -> bool:
+    """Whether SQLite has rolled back by itself, as it does where the disk is full.
+
+    Its driver would then take a commit for done.
+    """
+    if db.dialect.name != "sqlite":
+        return False
+    driver: Any = db.connection.driver_connection
+    return not driver.in_transaction
