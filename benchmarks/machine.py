@@ -32,6 +32,9 @@ PACKAGES = (
     "crowd-kit",
     "pandas",
     "scikit-learn",
+    "flwr",
+    "ray",
+    "opacus",
 )
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
