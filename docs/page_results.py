@@ -185,4 +185,6 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "service": service_tables,
     "crash": crash_table,
     "speed": speed_tables,
+    "mavericks": lambda: included("mavericks"),
+    "fl speed": lambda: included("fl_speed"),
 }
