@@ -43,11 +43,14 @@ def hidden_setup() -> Any:
     """A first cell that finds the package in this checkout; not shown on the page.
 
     tqdm, which NumPyro imports, would print a warning with its path about a missing widget.
+    Pictures of matplotlib become SVG.
     """
     import nbformat
 
     quiet = 'import warnings; warnings.filterwarnings("ignore", message="IProgress not found")'
-    return nbformat.v4.new_code_cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{quiet}")
+    drawn = "from matplotlib_inline.backend_inline import set_matplotlib_formats as draw"
+    lines = [f"import sys; sys.path.insert(0, {str(ROOT)!r})", quiet, drawn, 'draw("svg")']
+    return nbformat.v4.new_code_cell("\n".join(lines))
 
 
 def code(cell: Any, folder: Path, stem: str) -> str:
