@@ -34,7 +34,7 @@ demo: $(VENV)/.core  ## aggregate real votes that ship with the package; writes 
 	$(BIN)/crowdlearn demo --out crowdlearn-demo
 
 test: $(VENV)/.dev  ## run all tests, on two processes, with coverage
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev  ## style and types
 	$(BIN)/ruff format --check .
@@ -43,7 +43,7 @@ lint: $(VENV)/.dev  ## style and types
 
 docs: $(VENV)/.dev  ## build the documentation into site/
 	$(BIN)/python docs/make_pages.py
-	$(BIN)/python docs/make_notebooks.py
+	$(BIN)/python docs/make_notebooks.py --stale
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
@@ -61,6 +61,8 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.bayes_coverage
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.service_crash --postgresql
+	$(BIN)/python -m benchmarks.mavericks
+	$(BIN)/python -m benchmarks.fl_speed
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.ingest --votes 10000000 --write benchmarks/results/ingest.json
 

@@ -1,8 +1,9 @@
 """Run the notebooks and write each as a page with its outputs and figures.
 
-    python docs/make_notebooks.py [--to FOLDER]     default: docs/notebooks
+    python docs/make_notebooks.py [--stale] [--to FOLDER]     default: docs/notebooks
 
-A notebook is a percent script in `notebooks/`. A cell that raises ends the run with its traceback.
+`--stale` leaves out pages that are newer than their notebook and the packages. A notebook is a
+percent script in `notebooks/`. A cell that raises ends the run with its traceback.
 """
 
 from __future__ import annotations
@@ -77,9 +78,20 @@ def shown(output: Any, folder: Path, stem: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "notebooks")
-    folder = parser.parse_args().to
+    parser.add_argument("--stale", action="store_true")
+    given = parser.parse_args()
     for script in sorted((ROOT / "notebooks").glob("*.py")):
-        print(f"{render(script, folder)} written")
+        if not (given.stale and is_fresh(given.to / f"{script.stem}.md", script)):
+            print(f"{render(script, given.to)} written")
+
+
+def is_fresh(page: Path, script: Path) -> bool:
+    """Whether a page was made after all that it depends on was last changed."""
+    sources = [
+        script,
+        *(p for name in ("crowdlearn", "fedsec") for p in (ROOT / name).rglob("*.py")),
+    ]
+    return page.exists() and page.stat().st_mtime > max(p.stat().st_mtime for p in sources)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Make the parts of the documentation that follow from the code and the benchmark results.
 
-    python docs/make_pages.py            writes docs/cli.md, docs/api.md, and the marked blocks
+    python docs/make_pages.py            writes the pages on command line and library,
+                                         and the marked blocks
     python docs/make_pages.py --check    changes nothing; names what is out of date, exits with 1
 
 A marked block stands in a page between `<!-- begin NAME -->` and `<!-- end NAME -->`.
@@ -17,8 +18,8 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
-from page_api import api_page  # noqa: E402
-from page_cli import cli_page  # noqa: E402
+from page_api import api_page, fedsec_api_page  # noqa: E402
+from page_cli import cli_page, fedsec_page  # noqa: E402
 from page_methods import inferences_table, methods_table, settings_table  # noqa: E402
 from page_results import RESULT_BLOCKS  # noqa: E402
 
@@ -47,7 +48,12 @@ def block(name: str) -> str:
 
 def pages() -> dict[Path, str]:
     """What every page made or refilled here should hold."""
-    made = {DOCS / "cli.md": cli_page(), DOCS / "api.md": api_page(DOCS.parent / "crowdlearn")}
+    made = {
+        DOCS / "cli.md": cli_page(),
+        DOCS / "fedsec-cli.md": fedsec_page(),
+        DOCS / "api.md": api_page(DOCS.parent / "crowdlearn"),
+        DOCS / "fedsec-api.md": fedsec_api_page(DOCS.parent / "fedsec"),
+    }
     for path in sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"]):
         text = path.read_text(encoding="utf-8")
         if "<!-- begin " in text:

@@ -8,14 +8,21 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-INTRO = """# Library
+INTRO = """# Library{of}
 
 <!-- fmt: off -->
 
 This page is made from the source by `docs/make_pages.py`: names, signatures, docstrings. Array
-shapes are in the annotations, in the words of [Concepts](concepts.md):
-`Float[np.ndarray, 'item class']` is a matrix with a row for each item and a column for each class.
+shapes are in the annotations, {words}
 """
+CROWD = (
+    "in the words of [Concepts](concepts.md):\n`Float[np.ndarray, 'item class']` is a matrix with a"
+    " row for each item and a column for each class."
+)
+FEDERATED = (
+    "`Float[Tensor, 'sample channel height width']` for instance.\nImages are in [0, 1], logarithms"
+    " natural."
+)
 
 # Title, where to import from, and the file of the package or module.
 MODULES = (
@@ -36,6 +43,31 @@ MODULES = (
     ("Errors and warnings", "crowdlearn.errors", "errors.py"),
 )
 
+FEDSEC_MODULES = (
+    ("Images", "fedsec.data.images", "data/images.py"),
+    ("Fetching images", "fedsec.data.fetching", "data/fetching.py"),
+    ("Partitions", "fedsec.data.partitions", "data/partitions.py"),
+    ("Networks", "fedsec.nets", "nets/__init__.py"),
+    ("Tasks", "fedsec.federated.task", "federated/task.py"),
+    ("Local training", "fedsec.federated.local", "federated/local.py"),
+    ("Engines", "fedsec.federated.engines", "federated/engines.py"),
+    ("Simulation", "fedsec.federated.simulate", "federated/simulate.py"),
+    ("Rounds and views", "fedsec.federated.rounds", "federated/rounds.py"),
+    ("Averaging", "fedsec.federated.aggregate", "federated/aggregate.py"),
+    ("Selectors", "fedsec.federated.selectors", "federated/selectors/__init__.py"),
+    ("Distances of labels", "fedsec.federated.distances", "federated/distances.py"),
+    ("Contribution", "fedsec.federated.contribution", "federated/contribution/__init__.py"),
+    ("Privacy", "fedsec.federated.privacy", "federated/privacy/__init__.py"),
+    ("Flower", "fedsec.federated.flower", "federated/flower/__init__.py"),
+    ("Histories and checkpoints", "fedsec.federated.history", "federated/history.py"),
+    ("Classification", "fedsec.metrics.classification", "metrics/classification.py"),
+    ("Plots", "fedsec.plots", "plots.py"),
+    ("Functional networks", "fedsec.core.functional", "core/functional.py"),
+    ("Streams of randomness", "fedsec.core.rng", "core/rng.py"),
+    ("Records", "fedsec.core.record", "core/record.py"),
+    ("Errors", "fedsec.errors", "errors.py"),
+)
+
 Definition = ast.FunctionDef | ast.ClassDef
 
 
@@ -49,8 +81,17 @@ class Source:
 
 def api_page(package: Path) -> str:
     """All public names of `MODULES` with signature and docstring."""
-    sections = [module_section(title, name, package / file) for title, name, file in MODULES]
-    return INTRO + "\n" + "\n".join(sections)
+    return _page(package, MODULES, INTRO.format(of="", words=CROWD))
+
+
+def fedsec_api_page(package: Path) -> str:
+    """The same of `FEDSEC_MODULES`."""
+    return _page(package, FEDSEC_MODULES, INTRO.format(of=" of fedsec", words=FEDERATED))
+
+
+def _page(package: Path, modules: tuple[tuple[str, str, str], ...], intro: str) -> str:
+    sections = [module_section(title, name, package / file) for title, name, file in modules]
+    return intro + "\n" + "\n".join(sections)
 
 
 def module_section(title: str, name: str, path: Path) -> str:
@@ -84,7 +125,7 @@ def exports(tree: ast.Module) -> set[str]:
 
 def imported(node: ast.ImportFrom, path: Path, exported: set[str]) -> list[Definition]:
     """The definitions among `exported` that an import statement brings from this package."""
-    root = next(p for p in path.parents if p.name == "crowdlearn").parent
+    root = next(p for p in path.parents if p.name in ("crowdlearn", "fedsec")).parent
     file = root.joinpath(*(node.module or "").split("."))
     for candidate in (file.with_suffix(".py"), file / "__init__.py"):
         if candidate.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from typing import Any
@@ -14,6 +15,17 @@ Exit codes: 0 done; 2 bad input or settings, with one line on standard error; 13
 with the result so far written.
 """
 
+FEDSEC_INTRO = """# Command line of fedsec
+
+This page is made from the commands' own help by `docs/make_pages.py`.
+
+Exit codes: 0 done; 2 bad input or settings, with one line on standard error; 130 stopped by Ctrl-C,
+with a checkpoint or the result so far.
+"""
+PRESET_NOTE = """`sgd_lr` is `--lr` of fedsgd. `beta` is for that many rounds: with other `--rounds`
+it is scaled, so that FedEMD turns at the same part of the run.
+"""
+
 
 def cli_page() -> str:
     """Every command with its usage, help text and options."""
@@ -23,6 +35,29 @@ def cli_page() -> str:
 
     sections = [command_section("crowdlearn", typer.main.get_command(app), 2)]
     return INTRO + "\n" + "\n".join(sections)
+
+
+def fedsec_page() -> str:
+    """The same for `fedsec`."""
+    import typer.main
+
+    from fedsec.cli import app
+
+    section = command_section("fedsec", typer.main.get_command(app), 2)
+    return "\n".join([FEDSEC_INTRO, section, preset_table()])
+
+
+def preset_table() -> str:
+    """The defaults of training that depend on the data set."""
+    from fedsec.cli.presets import OWN_FILE, PRESETS
+
+    columns = {**PRESETS, "your own": OWN_FILE}
+    rows = [
+        f"| {field.name} | " + " | ".join(f"{getattr(c, field.name)}" for c in columns.values())
+        for field in dataclasses.fields(OWN_FILE)
+    ]
+    head = ["## Defaults by data set\n", f"| | {' | '.join(columns)} |", "|---" * 6 + "|"]
+    return "\n".join([*head, *(f"{row} |" for row in rows)]) + "\n\n" + PRESET_NOTE
 
 
 def command_section(name: str, command: Any, level: int) -> str:

@@ -21,6 +21,16 @@ from tests.services import (
 settings.register_profile("untimed", deadline=None)  # a first call compiles
 settings.load_profile("untimed")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with files that have slow tests, then the large ones: no process is left waiting."""
+    files = {item.path: [0, 0] for item in items}
+    for item in items:
+        files[item.path][0] += item.get_closest_marker("slow") is not None
+        files[item.path][1] += 1
+    items.sort(key=lambda item: (files[item.path][0] == 0, -files[item.path][1], str(item.path)))
+
+
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "crowd"
 
 
