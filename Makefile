@@ -8,7 +8,7 @@ PEERS := .venv-peers
 APT_INSTALL := apt-get update && DEBIAN_FRONTEND=noninteractive \
   apt-get install -y --no-install-recommends chromium postgresql
 
-.PHONY: help system demo test lint bench bench-peers docs lock clean
+.PHONY: help system demo test coverage lint bench bench-peers docs lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,8 +33,13 @@ system:  ## Debian packages that the browser and database tests use
 demo: $(VENV)/.core  ## aggregate real votes that ship with the package; writes crowdlearn-demo/
 	$(BIN)/crowdlearn demo --out crowdlearn-demo
 
-test: $(VENV)/.dev  ## run all tests, on two processes, with coverage
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.dev  ## run all tests, on two processes
+	$(PYTEST)
+
+coverage: $(VENV)/.dev  ## the same, with the lines that no test reaches; takes twice as long
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev  ## style and types
 	$(BIN)/ruff format --check .

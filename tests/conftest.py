@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -18,6 +20,8 @@ from tests.services import (
     postgresql_server,
 )
 
+CHECKED_SECONDS = 2.0
+
 settings.register_profile("untimed", deadline=None)  # a first call compiles
 settings.load_profile("untimed")
 
@@ -29,6 +33,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         files[item.path][0] += item.get_closest_marker("slow") is not None
         files[item.path][1] += 1
     items.sort(key=lambda item: (files[item.path][0] == 0, -files[item.path][1], str(item.path)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Check shapes in the first seconds of each test: long loops would spend most of theirs so."""
+    rest = threading.Timer(CHECKED_SECONDS, jaxtyping.config.update, ("jaxtyping_disable", True))
+    rest.daemon = True
+    rest.start()
+    try:
+        return (yield)
+    finally:
+        rest.cancel()
+        rest.join()
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "crowd"
