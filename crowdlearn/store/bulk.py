@@ -1,14 +1,16 @@
-"""Many rows at once: COPY on PostgreSQL, prepared statements on SQLite."""
+"""Many rows at once: COPY on PostgreSQL, statements for many rows on SQLite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Table
 
 AT_ONCE = 20_000  # rows handed to the driver together
+IN_ONE = 500  # rows that one statement of SQLite updates
 
 
 def insert_rows(
@@ -40,9 +42,24 @@ def update_rows(
     if db.dialect.name == "postgresql":
         _update_through_a_table(raw, table, keys, columns, rows)
         return
-    values = ", ".join(f'"{name}" = ?' for name in columns)
-    where = " AND ".join(f'"{name}" = ?' for name in keys)
-    raw.executemany(f"UPDATE {table.name} SET {values} WHERE {where}", iter(rows))
+    for part in chunks(rows, IN_ONE):
+        raw.execute(
+            _update(table.name, tuple(keys), tuple(columns), len(part)),
+            [value for row in part for value in row],
+        )
+
+
+@cache
+def _update(table: str, keys: tuple[str, ...], columns: tuple[str, ...], n_rows: int) -> str:
+    """One statement for many rows: a statement a row would let go of the interpreter each time,
+    and have to wait for it again while it holds the database."""
+    values = ", ".join(f'"{name}" = news.column{k}' for k, name in enumerate(columns, 1))
+    where = " AND ".join(
+        f'{table}."{name}" = news.column{k}' for k, name in enumerate(keys, len(columns) + 1)
+    )
+    row = "(" + ", ".join("?" * (len(columns) + len(keys))) + ")"
+    news = ", ".join([row] * n_rows)
+    return f"UPDATE {table} SET {values} FROM (VALUES {news}) AS news WHERE {where}"
 
 
 def chunks(rows: Iterable[Any], size: int = AT_ONCE) -> Iterator[list[Any]]:

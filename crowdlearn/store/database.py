@@ -68,15 +68,16 @@ class Store:
                 yield db
 
     @contextmanager
-    def write(self, *, together: bool = False) -> Iterator[Connection]:
+    def write(self, *, together: bool = False, urgent: bool = False) -> Iterator[Connection]:
         """A transaction that is kept whole when the block ends, and not at all if it raises.
 
-        `together` is for short ones: those that come at the same time share a commit.
+        `together` is for short ones: those that come at the same time share a commit. Of these,
+        `urgent` ones, which a person waits for, go before the others.
         """
         # Threads of one process hand their turn on at once; SQLite would have them sleep and try.
         # PostgreSQL has as many writers as there are; sharing saves it commits all the same.
         if together:
-            turn = self.turns.together()
+            turn = self.turns.together(urgent=urgent)
         elif self.is_sqlite:
             turn = self.turns.alone()
         else:

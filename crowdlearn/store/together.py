@@ -3,11 +3,14 @@
 A write waits for its turn, does its work behind a savepoint of a transaction that is open already,
 hands the turn on, and returns when that transaction is committed: who comes last commits for all.
 One that raises takes back its own work alone. If the commit fails, all are told so.
+
+Turns are taken in the order of asking, but those that a person waits for go first.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +20,7 @@ from sqlalchemy import Connection, Engine, RootTransaction
 
 from crowdlearn.errors import StoreError
 
-MOST = 16  # writes in one commit
+MOST = 4  # writes in one commit: the first of them waits for the last
 
 
 @dataclass(eq=False)
@@ -32,14 +35,20 @@ class Group:
 
 
 class Turns:
-    """Hands the right to write from thread to thread; `lock` is held by the one who has it."""
+    """Hands the right to write from thread to thread."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine.execution_options(write=True)
-        self.lock = threading.Lock()
-        self._count = threading.Lock()
-        self._waiting = 0
+        self._lock = threading.Lock()  # of the three below
+        self._taken = False
+        self._urgent: deque[threading.Lock] = deque()  # those who wait, each on a lock of its own
+        self._others: deque[threading.Lock] = deque()
         self._open: Group | None = None  # only looked at by the one who has the turn
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._urgent) + len(self._others)
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
@@ -50,9 +59,9 @@ class Turns:
                 yield db
 
     @contextmanager
-    def together(self) -> Iterator[Connection]:
+    def together(self, *, urgent: bool = False) -> Iterator[Connection]:
         """A part of a transaction that others may share; it is kept when the block has ended."""
-        with self._turn():
+        with self._turn(urgent):
             group = self._open = self._open or self._begun()
             group.size += 1
             done = False
@@ -62,23 +71,46 @@ class Turns:
                 done = True
             finally:
                 # What failed may have taken the whole transaction with it: let nobody go on in it.
-                if not done or not self._waiting or group.size >= MOST:
+                if not done or not self.n_waiting or group.size >= MOST:
                     self._end()
         group.ended.wait()
         if group.error is not None:
             raise group.error
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        with self._count:
-            self._waiting += 1
-        self.lock.acquire()
-        with self._count:
-            self._waiting -= 1
+    def _turn(self, urgent: bool = False) -> Iterator[None]:
+        self._take(self._urgent if urgent else self._others)
         try:
             yield
         finally:
-            self.lock.release()
+            self._hand_on()
+
+    def _take(self, queue: deque[threading.Lock]) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            queue.append(mine)
+        try:
+            mine.acquire()
+        except BaseException:  # Ctrl-C while waiting: nobody may hand the turn to us
+            with self._lock:
+                waits = mine in queue
+                if waits:
+                    queue.remove(mine)
+            if not waits:
+                self._hand_on()
+            raise
+
+    def _hand_on(self) -> None:
+        with self._lock:
+            queue = self._urgent or self._others
+            if queue:
+                queue.popleft().release()
+            else:
+                self._taken = False
 
     def _begun(self) -> Group:
         db = self.engine.connect()

@@ -54,12 +54,12 @@ class Context:
             yield db
 
     @contextmanager
-    def write(self, *, together: bool = False) -> Iterator[Connection]:
+    def write(self, *, together: bool = False, urgent: bool = False) -> Iterator[Connection]:
         """A transaction that is committed when the block ends; the folder is woken then.
 
-        `together` is for short ones, which may share a commit with others.
+        `together` and `urgent` are those of `Store.write`.
         """
-        with self.service.store.write(together=together) as db:
+        with self.service.store.write(together=together, urgent=urgent) as db:
             yield db
         self.service.folder.wake()
 

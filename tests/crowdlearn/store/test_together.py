@@ -38,7 +38,7 @@ def at_once(store: Store, *writes: Callable[[], None]) -> list[BaseException | N
     with store.turns._turn():
         for thread in threads:
             thread.start()
-        while store.turns._waiting < len(threads):
+        while store.turns.n_waiting < len(threads):
             pass
     for thread in threads:
         thread.join()
@@ -111,6 +111,26 @@ def test_a_long_write_does_not_hold_up_the_short_ones_before_it(tmp_path: Path) 
         assert at_once(store, adding(store, "p0"), long, adding(store, "p1")) == [None] * 3
         assert names(store) == {"p0", "p1", "long"}
         assert "long" not in seen[0] and store.turns._open is None
+
+
+def test_who_is_waited_for_goes_first_and_others_in_their_order(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.db", create=True) as store:
+        order: list[str] = []
+
+        def noting(name: str, urgent: bool) -> None:
+            with store.write(together=True, urgent=urgent):
+                order.append(name)
+
+        names = ["a", "b!", "c", "d!", "e"]
+        threads = [threading.Thread(target=noting, args=(n, n.endswith("!"))) for n in names]
+        with store.turns._turn():
+            for k, thread in enumerate(threads, 1):
+                thread.start()
+                while store.turns.n_waiting < k:
+                    pass
+        for thread in threads:
+            thread.join()
+        assert order == ["b!", "d!", "a", "c", "e"]
 
 
 def test_nothing_is_left_open_after_a_write(address: str) -> None:

@@ -40,7 +40,7 @@ router = APIRouter(prefix="/v1")
 @router.post("/projects/{project}/answers")
 def new_answer(here: Writing, project: ProjectPath, new: AnswerIn) -> SaidOut:
     """Decide on an item. Refused (409) where another decision stands than the one `seen`."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         said = answer(
             db, here.actor, project, new.item, new.label, seen=new.seen, token=new.token,
             key=new.key, note=new.note, shown=new.shown,
@@ -51,7 +51,7 @@ def new_answer(here: Writing, project: ProjectPath, new: AnswerIn) -> SaidOut:
 @router.post("/projects/{project}/skip")
 def item_skip(here: Writing, project: ProjectPath, what: CommentIn) -> SaidOut:
     """Leave an item to others."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         said = skip(db, here.actor, project, what.item, reason=what.reason)
     return SaidOut.model_validate(said)
 
@@ -59,7 +59,7 @@ def item_skip(here: Writing, project: ProjectPath, what: CommentIn) -> SaidOut:
 @router.post("/projects/{project}/flag")
 def item_flag(here: Writing, project: ProjectPath, what: CommentIn) -> SaidOut:
     """Take an item out of the queues: something is wrong with it."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         said = flag(db, here.actor, project, what.item, reason=what.reason)
     return SaidOut.model_validate(said)
 
@@ -67,7 +67,7 @@ def item_flag(here: Writing, project: ProjectPath, what: CommentIn) -> SaidOut:
 @router.post("/projects/{project}/unflag")
 def item_unflag(here: Writing, project: ProjectPath, what: ItemIn) -> SaidOut:
     """Put a flagged item back."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         said = unflag(db, here.actor, project, what.item)
     return SaidOut.model_validate(said)
 
@@ -75,7 +75,7 @@ def item_unflag(here: Writing, project: ProjectPath, what: ItemIn) -> SaidOut:
 @router.post("/projects/{project}/note")
 def item_note(here: Writing, project: ProjectPath, what: NoteIn) -> SaidOut:
     """Keep a remark on an item."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         said = note(db, here.actor, project, what.item, what.text)
     return SaidOut.model_validate(said)
 
@@ -83,7 +83,7 @@ def item_note(here: Writing, project: ProjectPath, what: NoteIn) -> SaidOut:
 @router.post("/projects/{project}/undo")
 def last_undo(here: Writing, project: ProjectPath, what: UndoIn) -> UndoneOut:
     """Take a decision back; a bulk acceptance as one."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         said, item = undo(db, here.actor, project, what.seq)
     return UndoneOut(seq=said.seq, item=item)
 

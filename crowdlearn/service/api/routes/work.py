@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1")
 )
 def next_loan(here: Writing, project: ProjectPath, wish: NextIn) -> LoanOut | Response:
     """Lend the most urgent item that nobody holds; 204 where nothing is left to do."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         found = next_item(
             db, here.actor, project, wish.purpose, session=wish.session, worker=wish.worker
         )
@@ -36,12 +36,12 @@ def next_loan(here: Writing, project: ProjectPath, wish: NextIn) -> LoanOut | Re
 @router.post("/projects/{project}/loans/release")
 def loan_release(here: Writing, project: ProjectPath, loan: TokenIn) -> ReleasedOut:
     """Give an item back without a vote or answer."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         return ReleasedOut(released=release(db, here.actor, project, loan.token))
 
 
 @router.post("/projects/{project}/loans/renew")
 def loan_renewal(here: Writing, project: ProjectPath, loan: TokenIn) -> RenewedOut:
     """Hold an item for longer."""
-    with here.write(together=True) as db:
+    with here.write(together=True, urgent=True) as db:
         return RenewedOut(until=renew(db, here.actor, project, loan.token))
