@@ -106,6 +106,7 @@ def head(page: Page) -> Locator:
 
 def press(page: Page, key: str) -> tuple[str, str]:
     """Look at the item, press the key; the names of this item and of the next."""
+    head(page).wait_for(timeout=60_000)  # between a rerun and the next the app is at rest, too
     settle(page)
     name = head(page).inner_text()
     page.wait_for_timeout(1000 * TOO_SOON + 150)
