@@ -49,8 +49,12 @@ def hidden_setup() -> Any:
     import nbformat
 
     quiet = 'import warnings; warnings.filterwarnings("ignore", message="IProgress not found")'
-    drawn = "from matplotlib_inline.backend_inline import set_matplotlib_formats as draw"
-    lines = [f"import sys; sys.path.insert(0, {str(ROOT)!r})", quiet, drawn, 'draw("svg")']
+    lines = [
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})",
+        quiet,
+        "%matplotlib inline",  # whatever the environment says
+        "%config InlineBackend.figure_formats = ['svg']",
+    ]
     return nbformat.v4.new_code_cell("\n".join(lines))
 
 

@@ -133,7 +133,7 @@ def test_members_and_keys_come_and_go(admin: TestClient, place: Place) -> None:
     assert stranger.get(PATH).status_code == 404
     made = admin.post(f"{PATH}/keys", json={"name": "bot", "role": "tool", "days": 1}).json()
     key = {"X-API-Key": made["secret"]}
-    client = TestClient(place.app(), headers=key)
+    client = TestClient(admin.app, headers=key)
     assert client.get(PATH).json()["role"] == "tool"
     listed = admin.get(f"{PATH}/keys")
     assert made["secret"] not in listed.text
