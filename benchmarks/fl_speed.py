@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,10 @@ def flower_here(n_rounds: int) -> None:
     print(json.dumps({"cpu": (cpu_end - cpu) / n, "wall": (wall_end - wall) / n}))
 
 
-_TASKS: dict[str, Task] = {}
+@cache
+def loaded_task() -> Task:
+    """The task, loaded once by each worker of Ray."""
+    return digits_task()
 
 
 def _flower_train(message: Any, context: Any) -> Any:
@@ -153,7 +157,7 @@ def _flower_train(message: Any, context: Any) -> Any:
     from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 
     torch.set_num_threads(1)
-    task = _TASKS.setdefault("digits", digits_task())
+    task = loaded_task()
     part = task.parts[int(context.node_config["partition-id"])]
     net = copy.deepcopy(task.net)
     net.load_state_dict(message.content["arrays"].to_torch_state_dict())

@@ -24,7 +24,7 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fedsec.core.functional import Parameters, State, call, gradient, has_batch_statistics
-from fedsec.core.record import Update
+from fedsec.core.record import Kind, Update
 from fedsec.data.images import Images
 from fedsec.errors import SettingsError
 from fedsec.federated.local import FullGradient, LocalTraining, Plan
@@ -89,13 +89,12 @@ def _train_one(
 
 
 def _came_back(
-    kind: str, tensors: Parameters, buffers: Parameters, steps: Plan, total: Tensor,
+    kind: Kind, tensors: Parameters, buffers: Parameters, steps: Plan, total: Tensor,
     started: float, number: int,
 ) -> Trained:  # fmt: skip
     mean, square = (total / steps.n).tolist()
     update = Update(
-        kind="gradient" if kind == "gradient" else "delta",
-        tensors={name: value.detach() for name, value in tensors.items()},
+        kind=kind, tensors={name: value.detach() for name, value in tensors.items()},
         round=number, client=steps.client, n=steps.n, buffers=buffers,
     )  # fmt: skip
     return Trained(update, mean, square**0.5, time.perf_counter() - started)

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from fedsec.core.functional import State
 from fedsec.core.record import Update, all_finite
@@ -220,7 +219,7 @@ def _device(update: Update) -> torch.device:
 def _contributions(
     task: Task, federation: Federation, progress: Progress, updates: Sequence[Update],
     chosen: Int[np.ndarray, " chosen"],
-) -> Any:  # fmt: skip
+) -> Float[np.ndarray, " chosen"] | None:  # fmt: skip
     if federation.contribution is None:
         return None
     values = np.zeros(len(chosen))
