@@ -179,6 +179,7 @@ def test_every_set_but_digits_can_be_fetched() -> None:
         (gzip.compress(bytes([0, 0, 8, 3, 0, 0])), "not an IDX file of bytes"),
         (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7])), r"1 bytes do not fill the .*\(3,\)"),
     ],
+    ids=["a web page", "cut off", "nothing in it", "of integers", "without lengths", "too short"],
 )  # fmt: skip
 def test_files_that_are_not_idx_are_named(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "train.gz"
