@@ -105,6 +105,7 @@ class Knowledge:
     lr      the local learning rate        order  which samples were in which batch
     t       time steps of a diffusion loss noise  the noise that was added
     prior   a description of what is known about the images
+    batch   images in a local step
     """
 
     labels: tuple[int, ...] | None = None
@@ -114,6 +115,7 @@ class Knowledge:
     t: tuple[int, ...] | None = None
     noise: bool | None = None
     prior: str | None = None
+    batch: int | None = None
 
     def __str__(self) -> str:
         known = {f.name: getattr(self, f.name) for f in fields(self)}
