@@ -4,9 +4,9 @@ The Hungarian method finds the assignment of least total cost. The cost of a pai
 `(found, truth) -> (found, truth)` that is passed in; scores are then taken of matched pairs.
 
 mse_cost    total MSE: no image can have more than its share in the choice
-psnr_cost   total PSNR, as high as can be, the default: the attack's best case. Where some images of a batch are
-            rebuilt well and the rest not at all, total MSE now and then takes a good one from its
-            truth to spare a bad one; total PSNR does not
+psnr_cost   total PSNR, as high as can be, the default: the attack's best case. Where some images of
+            a batch are rebuilt well and the rest not at all, total MSE now and then takes a good
+            one from its truth to spare a bad one; total PSNR does not
 """
 
 from __future__ import annotations

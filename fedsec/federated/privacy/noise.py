@@ -31,6 +31,7 @@ from fedsec.core.record import Update
 from fedsec.errors import SettingsError
 from fedsec.federated.privacy.clip import Clip
 from fedsec.federated.privacy.defence import without_buffers
+from fedsec.federated.privacy.laws import gaussian, with_noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +54,4 @@ class GaussianNoise:
         """The clipped update with noise. Raises UpdateError where the update has buffers."""
         clipped = Clip(norm=self.norm)(without_buffers(update, "noise"), generator)
         deviation = self.multiplier * self.norm
-        if deviation == 0:
-            return clipped
-        return replace(
-            clipped,
-            tensors={
-                name: value
-                + deviation
-                * torch.randn(
-                    value.shape, generator=generator, device=value.device, dtype=value.dtype
-                )
-                for name, value in clipped.tensors.items()
-            },
-        )
+        return replace(clipped, tensors=with_noise(clipped.tensors, deviation, gaussian, generator))
