@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from crowdlearn.errors import StoreError
 
 try:
     from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, make_url, text
-    from sqlalchemy.exc import ArgumentError, DBAPIError
+    from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
+    from sqlalchemy.pool import ConnectionPoolEntry
 except ImportError as error:
     raise ImportError("the store needs SQLAlchemy: pip install 'crowdlearn[store]'") from error
 
 from crowdlearn.store.together import Turns
 
 PATIENCE = 30.0  # seconds that a SQLite transaction waits for its turn
+TRUSTED = 1.0  # seconds for which a connection to a server is taken to be there still
 PRAGMAS = (
     "journal_mode=wal",
     "synchronous=full",
@@ -162,7 +165,26 @@ def _sqlite(url: str) -> Engine:
 
 
 def _postgresql(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    engine = create_engine(url, pool_size=10, max_overflow=20)
+
+    @event.listens_for(engine, "checkin")
+    def leave(raw: Any, record: ConnectionPoolEntry) -> None:
+        record.info["left"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask_whether_alive(raw: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        """One that was in use a moment ago is not asked: that costs a way to the server and back.
+
+        The pool makes new connections where an answer does not come.
+        """
+        if time.monotonic() - record.info.get("left", inf) <= TRUSTED:
+            return
+        try:
+            engine.dialect.do_ping(raw)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    return engine
 
 
 @contextmanager

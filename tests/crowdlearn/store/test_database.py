@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from crowdlearn.store import Store
+from crowdlearn.store import Store, database, open_store
 from crowdlearn.store.bulk import insert_rows, update_rows
 from crowdlearn.store.database import lock_project, now
 from crowdlearn.store.tables import events, projects, workers
@@ -89,3 +89,31 @@ def test_many_rows_are_inserted_and_updated(store: Store) -> None:
     with store.read() as db:
         found = dict(db.execute(select(workers.c.number, workers.c.n_votes)).all())
     assert found == {k: -1 if k == 1 else 3 * k if k % 2 == 0 else 0 for k in range(5000)}
+
+
+def test_a_connection_that_the_server_closed_is_replaced(
+    fresh_postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked after a moment of rest; one in use is trusted."""
+    store = open_store(fresh_postgresql, create=True)
+    other = open_store(fresh_postgresql)
+    asked: list[object] = []
+    ask = store.engine.dialect.do_ping
+
+    def counted(raw: object) -> bool:
+        asked.append(raw)
+        return ask(raw)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.engine.dialect, "do_ping", counted)
+    for _ in range(5):
+        with store.read() as db:
+            pid = db.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    assert not asked
+    with other.write() as db:
+        db.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    monkeypatch.setattr(database, "TRUSTED", 0.0)
+    with store.read() as db:
+        assert db.execute(text("SELECT pg_backend_pid()")).scalar_one() != pid
+    assert len(asked) == 1
+    store.close()
+    other.close()
