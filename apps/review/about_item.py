@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from apps.review import charts, words
-from apps.review.tables import table
+from apps.review import figures, words
 from apps.review.words import escaped
 from crowdlearn.service.projects import Project
 from crowdlearn.service.views import ItemView
@@ -25,11 +24,7 @@ def label_line(view: ItemView) -> None:
 
 def posterior_bars(view: ItemView) -> None:
     """Probability of each class."""
-    st.vega_lite_chart(
-        spec=charts.posterior(view.item.posterior, view.item.label), width="stretch",
-        alt="Probability of each class: "
-        + ", ".join(f"{name} {share:.2f}" for name, share in view.item.posterior.items()),
-    )  # fmt: skip
+    st.html(figures.posterior(view.item.posterior, view.item.label))
 
 
 def votes_table(view: ItemView) -> None:
@@ -37,33 +32,7 @@ def votes_table(view: ItemView) -> None:
     if not view.votes:
         st.caption("Nobody has voted on this item.")
         return
-    rows = [
-        {
-            "worker": vote.worker,
-            "vote": vote.label,
-            "accuracy": None if vote.accuracy is None else 100 * vote.accuracy,
-            "interval": words.interval(vote.low, vote.high),
-            "weight": None if vote.weight is None else round(vote.weight, 2),
-            "flag": words.FLAGS[vote.flag],
-        }
-        for vote in view.votes
-    ]
-    columns = ["worker", "vote", "accuracy", "interval", "weight"]
-    if any(row["flag"] for row in rows):
-        columns.append("flag")
-    st.dataframe(
-        table(rows).select(columns), hide_index=True, key=f"votes {view.item.number}",
-        height="content" if len(rows) <= 8 else 320,
-        column_config={
-            "accuracy": st.column_config.ProgressColumn(
-                "accuracy", min_value=0, max_value=100, format="%.0f %%",
-            ),
-            "interval": st.column_config.TextColumn("90 % interval"),
-            "weight": st.column_config.NumberColumn(
-                "weight", format="%+.2f", help="In nats, for the label against the next class"
-            ),
-        },
-    )  # fmt: skip
+    st.html(figures.votes(view.votes))
     if view.n_votes > len(view.votes):
         st.caption(f"The first {len(view.votes):,} of {words.votes(view.n_votes)}.")
 
@@ -71,9 +40,7 @@ def votes_table(view: ItemView) -> None:
 def weight_bars(view: ItemView) -> None:
     """The votes' weights as bars."""
     if view.explanation is not None and view.explanation.votes:
-        st.vega_lite_chart(
-            spec=charts.weights(view.explanation), width="stretch", alt="Weight of each vote"
-        )
+        st.html(figures.weights(view.explanation))
 
 
 def reasons(project: Project, view: ItemView, *, queued: bool) -> None:

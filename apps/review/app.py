@@ -14,7 +14,7 @@ from functools import partial
 
 import streamlit as st
 
-from apps.review import state, words
+from apps.review import figures, state, words
 from apps.review.screens import (
     compare,
     items,
@@ -35,23 +35,24 @@ from crowdlearn.service.progress import read_head
 from crowdlearn.service.projects import Project
 
 ICON = "\N{BALLOT BOX WITH CHECK}"
-STYLE = """<style>
+STYLE = """
 .block-container { padding: 2.6rem 2rem 2rem; max-width: 1500px; }
 header[data-testid="stHeader"] { height: 2.4rem; min-height: 2.4rem; }
 .st-key-payload img { max-height: 44vh; object-fit: contain; object-position: left top; }
-.st-key-payload pre, .st-key-payload code { font-family: inherit; font-size: 1.05rem; }
+.st-key-payload [data-testid="stText"] { font-size: 1.05rem; padding: 0.8rem 1rem;
+  border-radius: 0.5rem; background: color-mix(in srgb, currentColor 5%, transparent); }
 [data-testid="stSidebarUserContent"] { padding-bottom: 1rem; }
 /* files come from Export, which makes formulas safe */
 [data-testid="stFullScreenFrame"]:has([data-testid="stDataFrame"])
   [data-testid="stElementToolbar"] { display: none; }
 [data-testid="stToastContainer"] { top: auto; bottom: 1.5rem; }
-</style>"""
+"""
 
 
 def main() -> None:
     """One run of the script: everything that one session sees."""
     st.set_page_config("crowdlearn review", ICON, layout="wide")
-    st.html(STYLE)
+    st.html(f"<style>{STYLE}{figures.STYLE}</style>")
     try:
         actor = current_actor()
         mine = state.projects_of(actor)
@@ -93,7 +94,9 @@ def _pick(mine: dict[str, Project]) -> Project | None:
         st.session_state["project"] = wanted
     if st.session_state.get("project") not in mine:
         st.session_state["project"] = names[0]
-    return mine[st.selectbox("Project", names, key="project", on_change=_changed)]
+    label = escaped(st.session_state["project"])
+    with st.popover(label, icon=":material/folder_open:", width="stretch"):
+        return mine[st.selectbox("Project", names, key="project", on_change=_changed)]
 
 
 def _first() -> str | None:

@@ -1,6 +1,6 @@
 """The charts, as functions of plain values. Names go in as data, never as part of a definition.
 
-Those of the Queue page are plain Vega-Lite: checking Altair's objects takes longer than all else.
+What is drawn of a single item is no chart but HTML (`figures`): the Queue page is there sooner.
 """
 
 from __future__ import annotations
@@ -13,68 +13,14 @@ import altair as alt
 import numpy as np
 from jaxtyping import Float
 
-from crowdlearn.aggregation import Explanation
 from crowdlearn.service.comparing import Compared
 from crowdlearn.service.workers import Drift, Worker
 
-BAR, AXIS, MARGIN = 21, 60, 12  # pixels of a bar, of an axis with its title, around bars
-MOST_BARS, MOST_CLASSES, LONGEST = 12, 30, 160
-FOR, AGAINST = "for the label", "against it"
+BAR, AXIS = 21, 60  # pixels of a bar, of an axis with its title
+MOST_CLASSES, LONGEST = 30, 160
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
-Spec = dict[str, Any]
 INK = "#748094"  # readable on light and dark ground
 WHOLE = alt.Scale(domain=[0, 1])
-
-
-def posterior(shares: Mapping[str, float], label: str | None) -> Spec:
-    """Bars of the most probable classes, in the order of the project; the label stands out."""
-    likely = set(sorted(shares, key=lambda name: -shares[name])[:MOST_BARS])
-    rows = [
-        {"class": name, "p": share, "shown": f"{100 * share:.1f} %", "now": name == label}
-        for name, share in shares.items()
-        if name in likely
-    ]
-    text = {"type": "text", "align": "left", "dx": 5, "color": INK}
-    bar = {"type": "bar", "cornerRadiusEnd": 3, "height": BAR - 7}
-    faint = {"condition": {"test": "datum.now", "value": 1.0}, "value": 0.5}
-    return {
-        "data": {"values": rows},
-        "height": BAR * len(rows) + MARGIN,
-        "encoding": {
-            "x": {"field": "p", "type": "quantitative", "title": None, "axis": None,
-                  "scale": {"domain": [0, 1.12]}},
-            "y": _rows("class", [row["class"] for row in rows]),
-            "tooltip": [{"field": "class"}, {"field": "shown", "title": "probability"}],
-        },
-        "layer": [
-            {"mark": bar, "encoding": {"opacity": faint}},
-            {"mark": text, "encoding": {"text": {"field": "shown"}}},
-        ],
-    }  # fmt: skip
-
-
-def weights(found: Explanation) -> Spec:
-    """What each vote adds to the log odds of the label against the runner-up."""
-    rows = [
-        {"said": f"{vote.worker}: {vote.label}", "weight": vote.weight,
-         "side": FOR if vote.weight >= 0 else AGAINST}
-        for vote in found.votes[:MOST_BARS]
-    ]  # fmt: skip
-    reach = max((abs(vote.weight) for vote in found.votes), default=1.0) or 1.0
-    return {
-        "data": {"values": rows},
-        "height": (BAR + 3) * len(rows) + AXIS,
-        "mark": {"type": "bar", "cornerRadius": 3},
-        "encoding": {
-            "x": {"field": "weight", "type": "quantitative", "title": "weight of the vote in nats",
-                  "scale": {"domain": [-reach, reach]}},
-            "y": _rows("said", [row["said"] for row in rows]),
-            "color": {"field": "side", "type": "nominal", "legend": None,
-                      "scale": {"domain": [FOR, AGAINST]}},
-            "tooltip": [{"field": "said"}, {"field": "weight", "type": "quantitative",
-                                            "format": "+.2f"}, {"field": "side"}],
-        },
-    }  # fmt: skip
 
 
 def accuracies(shown: Sequence[Worker]) -> Chart:
@@ -217,13 +163,6 @@ def errors(rows: Sequence[Compared]) -> Chart:
     )
     points = base.mark_point(filled=True, size=80, opacity=1).encode(x="error:Q")
     return alt.layer(bars, points, height=(BAR + 5) * len(values) + AXIS)
-
-
-def _rows(field: str, order: Sequence[Any]) -> Spec:
-    """One row a name, in this order."""
-    axis = {"labelLimit": LONGEST, "labelOverlap": False, "labelBound": False, "ticks": False,
-            "labelFlush": False, "domain": False}  # fmt: skip
-    return {"field": field, "type": "nominal", "sort": order, "title": None, "axis": axis}
 
 
 def _names() -> alt.Axis:

@@ -20,7 +20,7 @@ def show_payload(actor: Actor, project: Project, item: Item) -> None:
     with st.container(key="payload"):
         if item.payload is None:
             st.caption("This item has nothing to show but its name.")
-            st.code(item.name, language=None, wrap_lines=True)
+            st.text(item.name)
         elif item.payload_kind == "text":
             _text(item.payload)
         elif item.payload_kind == "json":
@@ -32,8 +32,11 @@ def show_payload(actor: Actor, project: Project, item: Item) -> None:
 
 
 def _text(text: str) -> None:
-    height = 380 if len(text) > LONG else "content"
-    st.code(text, language=None, wrap_lines=True, height=height)  # type: ignore[arg-type]
+    if len(text) > LONG:
+        with st.container(height=380):
+            st.text(text)
+    else:
+        st.text(text)
 
 
 def _json(text: str) -> None:
@@ -44,7 +47,7 @@ def _json(text: str) -> None:
 
 
 def _address(address: str) -> None:
-    st.code(address, language=None, wrap_lines=True)
+    st.text(address)
     st.link_button("Open in a new tab", address, icon=":material/open_in_new:")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from crowdlearn.errors import SettingsError
 
 APP = Path(__file__).with_name("app.py")
+SERVER = APP.with_name("server.py")
 MODES = ("none", "password", "oidc")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -49,7 +50,7 @@ def command(
     environment.pop("CROWDLEARN_PROJECT", None)
     if project is not None:
         environment["CROWDLEARN_PROJECT"] = project
-    return [sys.executable, "-m", "apps.review", "run", str(APP), *flags], environment
+    return [sys.executable, "-m", "apps.review", "run", str(SERVER), *flags], environment
 
 
 def is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def shown(app: AppTest) -> str:
 
 def buttons(app: AppTest, start: str) -> list[Any]:
     return [button for button in app.button if (button.key or "").startswith(start)]
+
+
+def figures(app: AppTest) -> str:
+    """All that a page was given as HTML, its styles apart."""
+    bodies = [str(element.proto.body) for element in app.get("html")]
+    return "\n".join(body for body in bodies if not body.startswith("<style>"))
 
 
 def lying(app: AppTest) -> str:
@@ -157,7 +164,7 @@ def test_an_annotator_sees_no_votes_of_others_and_votes_in_their_own_name(
 ) -> None:
     app = open_page(None, "annotator")
     name = lying(app)
-    assert "w1" not in shown(app) and "%" not in shown(app) and not app.dataframe
+    assert "w1" not in shown(app) and "%" not in shown(app) and not figures(app)
     time.sleep(desk.TOO_SOON)
     buttons(app, "class 1")[0].click().run()
     assert not app.exception and lying(app) != name
@@ -229,9 +236,9 @@ def test_blind_hides_votes_and_posterior_until_asked(shapes: Store, open_page: O
     with shapes.write() as db:
         change_project(db, LOCAL, "shapes", settings={"blind": True})
     app = open_page(None, "reviewer")
-    assert not app.dataframe and "Why this label" not in shown(app)
+    assert not figures(app) and "Why this label" not in shown(app)
     buttons(app, "show ")[0].click().run()
-    assert app.dataframe and "Why this label" in shown(app)
+    assert "w1" in figures(app) and "Why this label" in shown(app)
 
 
 def test_all_decided_is_said_with_the_progress(shapes: Store, open_page: Open) -> None:
@@ -298,8 +305,9 @@ def test_hostile_names_are_shown_as_they_are(store: Store, open_page: Open) -> N
     for name in HOSTILE:
         app = open_page("items", opened_item=name)
         assert not app.exception and app.subheader[0].value == escaped(name)
-        assert app.code[0].value == name  # the text is code without a language
-        assert app.dataframe[0].value["worker"].tolist() == [name]
+        assert app.text[0].value == name
+        assert f'title="{escape(name)}">{escape(name)}</td>' in figures(app)
+        assert "<script>" not in figures(app)
         assert f"**{escaped(name)}**" in shown(app)
         app.button(key=f"decide {name}").click().run()
         assert not app.exception and lying(app) == name
@@ -307,6 +315,20 @@ def test_hostile_names_are_shown_as_they_are(store: Store, open_page: Open) -> N
         assert [line for line in shown(app).splitlines() if name in line] == [name]
         app = open_page("workers", opened_worker=(1, name))
         assert not app.exception and app.subheader[0].value == escaped(name)
+
+
+def test_the_queue_has_nothing_that_a_browser_must_load_before_its_buttons(
+    shapes: Store, open_page: Open
+) -> None:
+    """Each of these is up to 1.5 MB of script; what is in a popover is loaded when it opens."""
+    heavy = {"arrow_data_frame", "arrow_vega_lite_chart", "code", "json", "selectbox"}
+    app = open_page(None, "reviewer")
+    popovers = [element for block in app.get("popover") for element in block]
+    found = [element for element in app if element not in popovers]
+    assert "button" in {element.type for element in found}
+    assert not heavy & {element.type for element in found}
+    *_, last = [element.type for element in found if element.type in ("button", "text_input")]
+    assert last == "text_input"  # the only late one comes after the buttons
 
 
 def test_escaped_marks_nothing_up() -> None:

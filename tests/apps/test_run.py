@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from apps.review.class_buttons import keys_of
-from apps.review.run import APP, command
+from apps.review.run import SERVER, command
 from apps.review.signing_in import LONGEST_WAIT, Patience, wait_after
 from crowdlearn.errors import SettingsError
 
@@ -16,7 +16,7 @@ def test_the_command_names_the_script_and_the_environment_the_store() -> None:
     argv, environment = command(
         "s.db", auth="password", port=8600, host="0.0.0.0", project="p", headless=True
     )
-    assert argv[1:5] == ["-m", "apps.review", "run", str(APP)] and APP.exists()
+    assert argv[1:5] == ["-m", "apps.review", "run", str(SERVER)] and SERVER.exists()
     options = dict(zip(argv[5::2], argv[6::2], strict=True))
     assert options["--server.port"] == "8600" and options["--server.address"] == "0.0.0.0"
     assert options["--server.headless"] == "true"

@@ -54,9 +54,10 @@ def show(actor: Actor, project: Project) -> None:
     with left:
         _head(project, view)
         show_payload(actor, project, view.item)
-    with right:  # buttons before charts: they take the place of the last item's as soon as can be
+    with right:  # buttons first: they take the place of the last item's as soon as can be
         bars = st.container()
         _decision(actor, project, loan, view, mine, hidden)
+        note = st.container()
         last_change(actor, project)
     with left:
         if not hidden:
@@ -71,6 +72,8 @@ def show(actor: Actor, project: Project) -> None:
             about_item.weight_bars(view)
             with st.expander(f"History ({len(view.history)})"):
                 about_item.history(view)
+    with note:  # last: a browser loads twenty scripts for a box to write in
+        _note_box(loan.token)
     desk.seen()
 
 
@@ -113,6 +116,9 @@ def _decision(
         disabled=mine is None, on_click=undo, args=(actor, project, mine and mine.seq),
         help=None if mine is None else f"Take back {escaped(f'{mine.item}: {mine.label}')}",
     )  # fmt: skip
+
+
+def _note_box(token: str) -> None:
     st.text_input(
         "Note", key=_note_key(token), placeholder="A note for this decision, skip or flag",
         label_visibility="collapsed", max_chars=answers.LONGEST_NOTE,
