@@ -68,6 +68,8 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.service_crash --postgresql
 	$(BIN)/python -m benchmarks.mavericks
 	$(BIN)/python -m benchmarks.fl_speed
+	$(BIN)/python -m benchmarks.inversion_quality
+	$(BIN)/python -m benchmarks.inversion_speed
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.ingest --votes 10000000 --write benchmarks/results/ingest.json
 

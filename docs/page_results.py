@@ -105,6 +105,20 @@ def included(script: str) -> str:
     return re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.MULTILINE)
 
 
+def section(script: str, heading: str) -> str:
+    """One `##` section of the Markdown that a benchmark wrote, without its heading."""
+    path = RESULTS / f"{script}.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = re.findall(rf"^## ({re.escape(heading)}.*)\n((?:(?!## ).*\n)*)", text, re.MULTILINE)
+    if not found:
+        return not_yet(script)
+    parts = [
+        body.strip() if title == heading else f"**{title}**\n\n{body.strip()}"
+        for title, body in found
+    ]
+    return "\n\n".join(parts)
+
+
 def bayes_tables() -> str:
     """The texts of the results on honesty and inference, one after the other."""
     names = ("calibration", "bayes", "bayes_sbc", "bayes_coverage")
@@ -187,4 +201,10 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed_tables,
     "mavericks": lambda: included("mavericks"),
     "fl speed": lambda: included("fl_speed"),
+    "inversion peer": lambda: section("inversion_quality", "Beside breaching"),
+    "inversion local steps": lambda: section("inversion_quality", "Local steps"),
+    "inversion gap": lambda: section("inversion_quality", "The approximation gap"),
+    "inversion defences": lambda: section("inversion_quality", "Defences"),
+    "inversion labels": lambda: section("inversion_quality", "Labels"),
+    "inversion speed": lambda: included("inversion_speed"),
 }

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from fedsec import __version__
+from fedsec.cli.audit import audit
 from fedsec.cli.contribution import contribution
 from fedsec.cli.data import data
 from fedsec.cli.exits import INTERRUPTED, Commands
+from fedsec.cli.invert import invert
 from fedsec.cli.train import train
 
 app = typer.Typer(
@@ -40,7 +42,7 @@ def fedsec(
     """What leaks in federated learning, and who contributes: audit your own systems."""
 
 
-for command in (train, contribution):
+for command in (train, contribution, invert, audit):
     app.command()(command)
 app.add_typer(data, name="data")
 

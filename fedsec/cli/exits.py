@@ -57,15 +57,16 @@ def say(text: str, colour: str | None = None) -> None:
 
 
 @contextmanager
-def first_interrupt() -> Iterator[threading.Event]:
+def first_interrupt(when: str = "after this round") -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second one raises KeyboardInterrupt."""
+    said = f"\nstopping {when}; Ctrl-C again leaves at once\n".encode()
     asked = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        os.write(2, b"\nstopping after this round; Ctrl-C again leaves at once\n")
+        os.write(2, said)
 
     before = signal.signal(signal.SIGINT, handle)
     try:

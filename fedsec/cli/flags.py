@@ -1,7 +1,8 @@
 """The options that training commands share, each declared once.
 
 `Flags` holds what a user gave; None is what was left to the defaults, which depend on the data set
-(see `presets`). `with_flags` gives a command all of them as options of its own.
+(see `presets`). `with_flags` gives a command all of them as options of its own; `with_options` does
+so for other sets of options.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ BY_DATA = "by data set"
 PARTITIONS = ("mavericks", "iid", "dirichlet", "shards", "quantity")
 
 
-def _option(panel: str, text: str, default: str | bool = True, name: str | None = None) -> Any:
+def option(panel: str, text: str, default: str | bool = True, name: str | None = None) -> Any:
     names = [name] if name else []
     return typer.Option(*names, help=text, show_default=default, rich_help_panel=panel)
 
@@ -35,155 +36,169 @@ class Flags:
 
     data: Annotated[
         str,
-        _option(DATA, "digits, mnist, fashion-mnist, cifar10, or the path of an .npz file."),
+        option(DATA, "digits, mnist, fashion-mnist, cifar10, or the path of an .npz file."),
     ] = "digits"
     data_dir: Annotated[
-        str | None, _option(DATA, "Folder with the .npz files, in place of FEDSEC_DATA.")
+        str | None, option(DATA, "Folder with the .npz files, in place of FEDSEC_DATA.")
     ] = None
     limit: Annotated[
-        int | None, _option(DATA, "Train on so many images, drawn at random.", "all")
+        int | None, option(DATA, "Train on so many images, drawn at random.", "all")
     ] = None
     test_limit: Annotated[
-        int | None, _option(DATA, "Test on so many images, drawn at random.", "all")
+        int | None, option(DATA, "Test on so many images, drawn at random.", "all")
     ] = None
     hold_out: Annotated[
         int | None,
-        _option(
+        option(
             DATA,
             "Value contributions on so many training images, which no client gets.",
             "the test images",
         ),
     ] = None
-    clients: Annotated[int, _option(DATA, "Clients in all.")] = 50
+    clients: Annotated[int, option(DATA, "Clients in all.")] = 50
     partition: Annotated[
-        str, _option(DATA, f"How they divide the images: {', '.join(PARTITIONS)}.")
+        str, option(DATA, f"How they divide the images: {', '.join(PARTITIONS)}.")
     ] = "mavericks"
     mavericks: Annotated[
-        int | None, _option(DATA, "Clients, the first ones, that alone hold a class.", "1")
+        int | None, option(DATA, "Clients, the first ones, that alone hold a class.", "1")
     ] = None
     maverick_class: Annotated[
         list[str] | None,
-        _option(DATA, "Code or name of the class of a Maverick; repeatable.", "1, 0, 2, 3, ..."),
+        option(DATA, "Code or name of the class of a Maverick; repeatable.", "1, 0, 2, 3, ..."),
     ] = None
     shared: Annotated[
         bool,
-        _option(DATA, "The Mavericks share one class, in place of one for each.", name="--shared"),
+        option(DATA, "The Mavericks share one class, in place of one for each.", name="--shared"),
     ] = False
     partition_alpha: Annotated[
         float | None,
-        _option(DATA, "Of dirichlet and quantity: near 0 clients differ much.", "0.5"),
+        option(DATA, "Of dirichlet and quantity: near 0 clients differ much.", "0.5"),
     ] = None
-    shards_per_client: Annotated[int | None, _option(DATA, "Of shards.", "2")] = None
+    shards_per_client: Annotated[int | None, option(DATA, "Of shards.", "2")] = None
 
     net: Annotated[
         str | None,
-        _option(TRAINING, "linear, mlp, cnn, cnn-bn, cnn-gn, cnn3, cnn6, lenet-sigmoid.", BY_DATA),
+        option(
+            TRAINING,
+            "linear, mlp, cnn, cnn-bn, cnn-gn, cnn3, cnn6, lenet-sigmoid, resnet.",
+            BY_DATA,
+        ),
     ] = None
     algorithm: Annotated[
         str,
-        _option(
+        option(
             TRAINING,
             "fedavg (local training), or fedsgd (clients send one gradient over all their images).",
         ),
     ] = "fedavg"
-    rounds: Annotated[int | None, _option(TRAINING, "Rounds in all.", BY_DATA)] = None
-    per_round: Annotated[int, _option(TRAINING, "Clients in a round.")] = 5
-    epochs: Annotated[int | None, _option(TRAINING, "Local epochs.", BY_DATA)] = None
-    batch: Annotated[int | None, _option(TRAINING, "Images in a local step.", BY_DATA)] = None
-    lr: Annotated[float | None, _option(TRAINING, "Learning rate.", BY_DATA)] = None
-    momentum: Annotated[float | None, _option(TRAINING, "Of the local steps.", BY_DATA)] = None
-    weight_decay: Annotated[float | None, _option(TRAINING, "Of the local steps.", "0")] = None
+    rounds: Annotated[int | None, option(TRAINING, "Rounds in all.", BY_DATA)] = None
+    per_round: Annotated[int, option(TRAINING, "Clients in a round.")] = 5
+    epochs: Annotated[int | None, option(TRAINING, "Local epochs.", BY_DATA)] = None
+    batch: Annotated[int | None, option(TRAINING, "Images in a local step.", BY_DATA)] = None
+    lr: Annotated[float | None, option(TRAINING, "Learning rate.", BY_DATA)] = None
+    momentum: Annotated[float | None, option(TRAINING, "Of the local steps.", BY_DATA)] = None
+    weight_decay: Annotated[float | None, option(TRAINING, "Of the local steps.", "0")] = None
     prox: Annotated[
-        float | None, _option(TRAINING, "FedProx: pull to the model that was received.", "0")
+        float | None, option(TRAINING, "FedProx: pull to the model that was received.", "0")
     ] = None
     schedule: Annotated[
         str | None,
-        _option(
+        option(
             TRAINING,
             "What makes the learning rate fall: per-client (rounds that a client took part in),"
             " global (all rounds), none.",
             "per-client; none for fedsgd",
         ),
     ] = None
-    lr_step: Annotated[int | None, _option(TRAINING, "It falls every so many rounds.", BY_DATA)] = (
+    lr_step: Annotated[int | None, option(TRAINING, "It falls every so many rounds.", BY_DATA)] = (
         None
     )
-    lr_gamma: Annotated[float | None, _option(TRAINING, "By this factor.", BY_DATA)] = None
+    lr_gamma: Annotated[float | None, option(TRAINING, "By this factor.", BY_DATA)] = None
     weighting: Annotated[
-        str, _option(TRAINING, "Of the updates in their mean: samples or uniform.")
+        str, option(TRAINING, "Of the updates in their mean: samples or uniform.")
     ] = "samples"
 
     alpha: Annotated[
-        float | None, _option(SELECTION, "FedEMD: weight of the distance to all data.", BY_DATA)
+        float | None, option(SELECTION, "FedEMD: weight of the distance to all data.", BY_DATA)
     ] = None
     beta: Annotated[
         float | None,
-        _option(SELECTION, "FedEMD: weight of the distance to data seen, a round.", BY_DATA),
+        option(SELECTION, "FedEMD: weight of the distance to data seen, a round.", BY_DATA),
     ] = None
     settings: Annotated[
         list[str] | None,
-        _option(
+        option(
             SELECTION,
             "Another setting of a selector, NAME=VALUE, such as n_candidates=20; repeatable.",
             name="--set",
         ),
     ] = None
 
-    clip: Annotated[float | None, _option(PRIVACY, "Clip its update to this L2 norm.", False)] = (
-        None
-    )
+    clip: Annotated[float | None, option(PRIVACY, "Clip its update to this L2 norm.", False)] = None
     noise: Annotated[
-        float | None, _option(PRIVACY, "Add Gaussian noise of so many times --clip.", False)
+        float | None, option(PRIVACY, "Add Gaussian noise of so many times --clip.", False)
     ] = None
     delta: Annotated[
         float | None,
-        _option(PRIVACY, "With --noise: report epsilon for this delta (extra 'dp').", False),
+        option(PRIVACY, "With --noise: report epsilon for this delta (extra 'dp').", False),
     ] = None
     top_k: Annotated[
-        float | None, _option(PRIVACY, "Send this share of the entries, the largest.", False)
+        float | None, option(PRIVACY, "Send this share of the entries, the largest.", False)
     ] = None
     bits: Annotated[
-        int | None, _option(PRIVACY, "Send so many bits an entry, rounded at random.", False)
+        int | None, option(PRIVACY, "Send so many bits an entry, rounded at random.", False)
     ] = None
 
-    evaluate_every: Annotated[int, _option(RUNNING, "Rounds from one test to the next.")] = 1
+    evaluate_every: Annotated[int, option(RUNNING, "Rounds from one test to the next.")] = 1
     skip_bad_updates: Annotated[
         bool,
-        _option(
+        option(
             RUNNING,
             "Leave out an update that is not finite, and go on.",
             name="--skip-bad-updates",
         ),
     ] = False
-    device: Annotated[str, _option(RUNNING, "auto, cpu or cuda.")] = "auto"
-    seed: Annotated[int, _option(RUNNING, "Of all that is drawn; the first of several.")] = 0
+    device: Annotated[str, option(RUNNING, "auto, cpu or cuda.")] = "auto"
+    seed: Annotated[int, option(RUNNING, "Of all that is drawn; the first of several.")] = 0
 
 
-def with_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose first parameter is `flags`, with the fields of Flags as options instead.
+Command = Callable[..., None]
+
+
+def with_options(kind: type[Any]) -> Callable[[Command], Command]:
+    """For a command whose first parameter is `flags`: the fields of `kind` as options instead.
 
     Typer reads options off a signature; this one is the fields and what else the command takes.
     """
-    hints = get_type_hints(Flags, include_extras=True)
-    own = get_type_hints(command, include_extras=True)
-    taken = {name: p.default for name, p in inspect.signature(command).parameters.items()}
-    taken.pop("flags")
-    defaults = {field.name: field.default for field in fields(Flags)} | taken
-    annotations = {name: hints.get(name) or own[name] for name in defaults}
 
-    @wraps(command)
-    def expanded(**given: Any) -> None:
-        flags = Flags(**{name: given.pop(name) for name in hints})
-        command(flags, **given)
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(kind, include_extras=True)
+        own = get_type_hints(command, include_extras=True)
+        taken = {name: p.default for name, p in inspect.signature(command).parameters.items()}
+        taken.pop("flags")
+        defaults = {field.name: field.default for field in fields(kind)} | taken
+        annotations = {name: hints.get(name) or own[name] for name in defaults}
 
-    expanded.__annotations__ = annotations
-    expanded.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name]
-            )
-            for name, default in defaults.items()
-        ]
-    )
-    del expanded.__wrapped__
-    return expanded
+        @wraps(command)
+        def expanded(**given: Any) -> None:
+            flags = kind(**{name: given.pop(name) for name in hints})
+            command(flags, **given)
+
+        expanded.__annotations__ = annotations
+        expanded.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=default,
+                    annotation=annotations[name],
+                )
+                for name, default in defaults.items()
+            ]
+        )  # fmt: skip
+        del expanded.__wrapped__
+        return expanded
+
+    return decorate
+
+
+with_flags = with_options(Flags)
+"""Gives a command the options of training."""

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import vmap
 
 from fedsec.core.functional import Parameters
 from fedsec.errors import SettingsError
@@ -181,20 +181,8 @@ def evaluator(
     if len(variables["x"]) == 1:
         plain = objective(case, search, trials, labels, adapt, plain_gradient)
         return lambda: _one(plain, variables)
-    at_once = vmap(
-        grad_and_value(objective(case, search, trials, labels, adapt, functional_gradient))
-    )
-
-    def many() -> tuple[Losses, Variables]:
-        slopes, losses = at_once(variables)
-        if coupling is None:
-            return losses, slopes
-        x = variables["x"].detach().requires_grad_()
-        penalty = coupling(x)
-        (pull,) = torch.autograd.grad(penalty.sum(), x)
-        return losses + penalty.detach(), {**slopes, "x": slopes["x"] + pull}
-
-    return many
+    at_once = vmap(objective(case, search, trials, labels, adapt, functional_gradient))
+    return lambda: _many(at_once, coupling, variables)
 
 
 def objective(
@@ -252,6 +240,18 @@ def _one(plain: Objective, variables: Variables) -> tuple[Losses, Variables]:
     slopes = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
     found = {name: value[None] for name, value in zip(leaves, slopes, strict=True)}
     return loss.detach()[None], found
+
+
+def _many(
+    at_once: Objective, coupling: Coupling | None, variables: Variables
+) -> tuple[Losses, Variables]:
+    """No distance depends on another restart's images, so the slopes of the sum are all theirs."""
+    leaves = {name: value.detach().requires_grad_() for name, value in variables.items()}
+    losses = at_once(leaves)
+    if coupling is not None:
+        losses = losses + coupling(leaves["x"])
+    slopes = torch.autograd.grad(losses.sum(), tuple(leaves.values()), materialize_grads=True)
+    return losses.detach(), dict(zip(leaves, slopes, strict=True))
 
 
 def _start(

@@ -91,6 +91,9 @@ class _AdamStepper:
 class LBFGS:
     """Limited-memory BFGS without line search, by the rules of `torch.optim.LBFGS`, row by row.
 
+    One rule is another: torch remembers a step where step . change of slope > 1e-10, which small
+    losses never reach; here it is where the cosine of the two is.
+
     lr       of every step but the first, which is shortened to min(1, 1/|slope|_1) of it
     history  pairs of steps and changes of slope that are remembered; a step that one row does not
              remember takes a place in it all the same, where another row does
@@ -157,9 +160,9 @@ class _LBFGSStepper:
             value += part.reshape(value.shape)
 
     def _remember(self, move: Tensor, change: Tensor) -> None:
-        """A row whose curvature is not positive does not."""
+        """A row whose curvature is not positive does not: by its angle, for losses of any scale."""
         curvature = vecdot(move, change)
-        kept = (curvature > 1e-10) & self._moving
+        kept = (curvature > 1e-10 * move.norm(dim=1) * change.norm(dim=1)) & self._moving
         if not bool(kept.any()):
             return
         self._pairs.append(_Pair(move, change, torch.where(kept, 1 / curvature, 0)))

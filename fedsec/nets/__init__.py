@@ -22,6 +22,7 @@ from fedsec.nets.cnn import cnn, cnn_bn, cnn_gn
 from fedsec.nets.deep import cnn3, cnn6
 from fedsec.nets.dense import linear, mlp
 from fedsec.nets.lenet import lenet_sigmoid
+from fedsec.nets.residual import resnet
 
 NETS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "linear": linear,
@@ -32,6 +33,7 @@ NETS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "cnn3": cnn3,
     "cnn6": cnn6,
     "lenet-sigmoid": lenet_sigmoid,
+    "resnet": resnet,
 }
 
 _one_at_a_time = Lock()

@@ -10,6 +10,7 @@ from fedsec.errors import SettingsError
 from fedsec.inversion.optimisers import LBFGS, Adam
 
 N_STEPS = 60
+N_FAR = 25  # of L-BFGS: before torch takes a step for too small to be remembered
 
 
 def bowl(x: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def test_each_row_goes_the_way_of_torchs_lbfgs(
     for row in x.clone():
         leaf = row.clone().requires_grad_()
         optimiser = torch.optim.LBFGS(
-            [leaf], lr=0.5, max_iter=N_STEPS, history_size=history, tolerance_grad=0,
+            [leaf], lr=0.5, max_iter=N_FAR, history_size=history, tolerance_grad=0,
             tolerance_change=0,
         )  # fmt: skip
 
@@ -60,9 +61,9 @@ def test_each_row_goes_the_way_of_torchs_lbfgs(
         optimiser.step(closure)
         expected.append(leaf.detach())
     stepper = LBFGS(lr=0.5, history=history).begin({"x": x})
-    for step in range(N_STEPS):
+    for step in range(N_FAR):
         losses, slopes = slopes_of(loss, x)
-        stepper.step(losses, {"x": slopes}, step / N_STEPS)
+        stepper.step(losses, {"x": slopes}, step / N_FAR)
     torch.testing.assert_close(x, torch.stack(expected), rtol=1e-7, atol=1e-9)
 
 
@@ -108,6 +109,16 @@ def test_the_rate_rises_and_falls() -> None:
     smooth = Adam(lr=2.0, cosine=True, warm_up=0.1)
     assert [smooth.rate(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([0, 1, 0])
     assert smooth.rate(0.05) < smooth.rate(0.1)
+
+
+def test_small_losses_are_remembered_too() -> None:
+    """torch's L-BFGS has no memory there, and stays."""
+    x = starts(1)
+    stepper = LBFGS().begin({"x": x})
+    for _ in range(60):
+        losses, slopes = slopes_of(lambda row: 1e-12 * bowl(row), x)
+        stepper.step(losses, {"x": slopes}, 0.0)
+    assert float(x.abs().max()) < 1e-3
 
 
 def test_several_variables_move_together() -> None:
