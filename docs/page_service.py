@@ -80,11 +80,10 @@ def _size(found: dict[str, Any]) -> str:
         else:
             rows.append(f"| {name} | {value:,} |")
     if "queue page, seconds" in found:
-        page = found["queue page, seconds"]
-        rows.append(
-            f"| Queue page in a browser, seconds: first visit, later ones | {page['first']:g}, "
-            f"{page['later, median']:g} |"
-        )
+        rows += [
+            f"| Queue page, seconds: {visit} | {seconds:g} |"
+            for visit, seconds in found["queue page, seconds"].items()
+        ]
     return "\n".join(rows)
 
 
