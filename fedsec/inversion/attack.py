@@ -140,11 +140,8 @@ def invert(
         history.append(losses)
         fine = _finite(losses, slopes)
         if fine is not None:
-            slopes = {
-                name: torch.where(_rows(fine, value), value, 0) for name, value in slopes.items()
-            }
             _keep(x, kept, ~fine)
-            losses = torch.where(fine, losses, lowest)
+            losses, slopes = torch.where(fine, losses, lowest), _ignored(slopes, ~fine)
             n_lost = 0 if bool(fine.any()) else n_lost + 1
             if n_lost == GIVEN_UP:
                 stopped = "diverged"
@@ -289,6 +286,11 @@ def _finite(losses: Losses, slopes: Variables) -> Tensor | None:
     for value in slopes.values():
         fine = fine & value.reshape(len(value), -1).sum(1).isfinite()
     return None if bool(fine.all()) else fine
+
+
+def _ignored(slopes: Variables, which: Tensor) -> Variables:
+    """The slopes, zero in some restarts."""
+    return {name: value.masked_fill(_rows(which, value), 0) for name, value in slopes.items()}
 
 
 def _keep(kept: Tensor, value: Tensor, better: Tensor) -> None:
