@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -15,11 +16,11 @@ from sqlalchemy import Connection
 
 from apps.review.state import say, writing
 from apps.review.words import escaped
-from crowdlearn.errors import ConflictError
+from crowdlearn.errors import ConflictError, CrowdlearnError
 from crowdlearn.service import assignments
 from crowdlearn.service.access import Actor
 from crowdlearn.service.assignments import Loan
-from crowdlearn.service.projects import Project
+from crowdlearn.service.projects import Project, by_id
 from crowdlearn.store.database import now
 
 TOO_SOON = 0.25  # seconds on the screen before which nobody has looked
@@ -97,6 +98,16 @@ def take(actor: Actor, project: Project, name: str) -> bool:
         return False
     put(project, loan)
     return True
+
+
+def give_back(actor: Actor) -> None:
+    """Clear the desk for others, as far as the one who leaves still may."""
+    desk: Desk | None = st.session_state.get("desk")
+    if desk is None:
+        return
+    with suppress(CrowdlearnError), writing() as db:
+        assignments.release(db, actor, by_id(db, desk.project).name, desk.loan.token)
+    st.session_state["desk"] = None
 
 
 def is_meant(project: Project, purpose: str, name: str, token: str) -> bool:

@@ -10,6 +10,7 @@ import streamlit as st
 from sqlalchemy import Connection
 from streamlit.errors import StreamlitAuthError
 
+from apps.review import desk
 from apps.review.run import is_loopback
 from apps.review.state import reading, writing
 from apps.review.words import escaped
@@ -77,7 +78,9 @@ def account(actor: Actor) -> None:
     with st.popover(escaped(name), icon=":material/account_circle:", width="stretch"):
         if mode == "password":
             _new_password(actor, name)
-        st.button("Sign out", key="sign out", on_click=_sign_out, icon=":material/logout:")
+        st.button(
+            "Sign out", key="sign out", on_click=_sign_out, args=(actor,), icon=":material/logout:"
+        )
 
 
 def _anybody_here() -> Actor:
@@ -178,7 +181,9 @@ def _stranger(mail: str, verified: bool) -> None:
     st.button("Sign out", on_click=_sign_out, icon=":material/logout:")
 
 
-def _sign_out() -> None:
+def _sign_out(actor: Actor | None = None) -> None:
+    if actor is not None:
+        desk.give_back(actor)
     st.session_state.clear()
     if os.environ.get("CROWDLEARN_AUTH") == "oidc":
         st.logout()

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from crowdlearn.errors import ConflictError, NotAllowedError, NotFoundError, SettingsError
-from crowdlearn.service.access import Actor, project_id, role_in
-from crowdlearn.service.assignments import check_free, end_with_answer
+from crowdlearn.service.access import RIGHTS, Actor, project_id, role_in
+from crowdlearn.service.assignments import check_free, end_own, end_with_answer
 from crowdlearn.service.items import find_item
 from crowdlearn.service.log import DECISIONS, Decision, Event, append_events, decisions, with_key
 from crowdlearn.service.projects import by_id, read_project
@@ -106,8 +106,20 @@ def answer(
 def skip(
     db: Connection, actor: Actor, project: str, item: str, *, reason: str | None = None
 ) -> Said:
-    """Leave an item to others; it comes back to this expert when nothing else is left."""
-    return _comment(db, actor, project, item, "skip", reason)
+    """Leave an item to others; it comes back to this person when nothing else is left.
+
+    Who may decide may skip any item, others one that they hold. Raises NotFoundError for another.
+    """
+    id = project_id(db, actor, project, "take item to vote")
+    lock_project(db, id)
+    number = find_item(db, id, item)
+    held = end_own(db, id, number, actor, "skipped")
+    if not held and role_in(db, actor, id) not in RIGHTS["comment"]:
+        raise NotFoundError(f"there is no item {item!r}")  # the words of `find_item`
+    more = {"text": _checked_note(reason)} if reason else None
+    return Said(
+        append_events(db, id, [Event(kind="skip", item=number, actor=actor.name, more=more)])
+    )
 
 
 def flag(
@@ -256,8 +268,8 @@ def _comment(
     seq = append_events(db, id, [Event(kind=kind, item=number, actor=actor.name, more=more)])
     if kind in ("flag", "unflag"):
         _settle(db, id, number)
-    if kind in ("flag", "skip"):
-        end_with_answer(db, id, number, "skipped" if kind == "skip" else "released")
+    if kind == "flag":
+        end_with_answer(db, id, number, "released")
     return Said(seq)
 
 

@@ -44,10 +44,10 @@ def next_item(
 ) -> Loan | None:
     """Lend the most urgent item that nobody holds; None where nothing is left to do.
 
-    For an `answer`: what no expert has decided, and this one has not skipped (skipped ones come
-    last). For a `vote`: what has fewer votes than the redundancy asks for, is not sure enough to
-    stop, and this worker has not voted on. One who holds an item in this `session` gets it again,
-    with a new lease. `worker` is who votes, where a tool asks for them.
+    For an `answer`: what no expert has decided. For a `vote`: what has fewer votes than the
+    redundancy asks for, is not sure enough to stop, and this worker has not voted on. What the
+    actor has skipped comes last. One who holds an item in this `session` gets it again, with a new
+    lease. `worker` is who votes, where a tool asks for them.
     """
     if purpose not in PURPOSES:
         raise SettingsError(f"purpose {purpose!r} is not one of {', '.join(PURPOSES)}")
@@ -63,10 +63,9 @@ def next_item(
         db.execute(update(assignments).where(assignments.c.id == held.id).values(until=until))
         return _loan(db, about, held.item, purpose, held.token, until, again=True)
     if purpose == "answer":
-        number = _to_answer(db, about, actor, skipped=False)
-        number = _to_answer(db, about, actor, skipped=True) if number is None else number
+        number = _to_answer(db, about, actor)
     else:
-        number = _to_vote(db, about, worker or actor.name.removeprefix("user:"))
+        number = _to_vote(db, about, actor, worker or actor.name.removeprefix("user:"))
     if number is None:
         return None
     return _lend(db, about, number, holder, purpose)
@@ -123,8 +122,14 @@ def check_free(db: Connection, project: int, item: int, actor: Actor, token: str
     raise ConflictError(f"the item is being looked at by {_who(held.holder)}: try again later")
 
 
+def end_own(db: Connection, project: int, item: int, actor: Actor, outcome: str) -> bool:
+    """The actor holds the item no more; False where they did not."""
+    here = (assignments.c.project == project) & (assignments.c.item == item)
+    return _end(db, and_(here, _theirs(actor)), outcome)
+
+
 def end_with_answer(db: Connection, project: int, item: int, outcome: str) -> None:
-    """The item is decided (or skipped): whoever held it holds it no more."""
+    """The item is decided (or flagged): whoever held it holds it no more."""
     given = {"here": project, "number": item, "time": now(), "how": outcome}
     db.execute(_END_OF_ITEM, given)
 
@@ -159,23 +164,28 @@ def _loan(
     return Loan(read_guarded(db, about, number), purpose, token, until, int(seen), again)
 
 
-def _to_answer(db: Connection, about: Project, actor: Actor, *, skipped: bool) -> int | None:
-    found: int | None = db.execute(
-        _SKIPPED if skipped else _UNDECIDED, {"here": about.id, "me": actor.name}
-    ).scalar()
-    return found
+def _to_answer(db: Connection, about: Project, actor: Actor) -> int | None:
+    return _first(db, _UNDECIDED, {"here": about.id, "me": actor.name})
 
 
-def _to_vote(db: Connection, about: Project, worker: str) -> int | None:
+def _to_vote(db: Connection, about: Project, actor: Actor, worker: str) -> int | None:
     own = (workers.c.project == about.id) & (workers.c.name == worker)
     me = db.execute(select(workers.c.number, workers.c.flag).where(own)).first()
     if me is not None and me.flag == "blocked":
         return None
     head = select(folding.c.stop_doubt).where(folding.c.project == about.id)
     sure = 1 - db.execute(head).scalar_one()
-    number = -1 if me is None else me.number
-    found: int | None = db.execute(_WANTED, {"here": about.id, "me": number, "sure": sure}).scalar()
-    return found
+    given = {"here": about.id, "me": actor.name, "sure": sure}
+    return _first(db, _WANTED, given | {"voter": -1 if me is None else me.number})
+
+
+def _first(db: Connection, queries: tuple[Any, Any], given: dict[str, Any]) -> int | None:
+    """What the first query that finds an item finds."""
+    for query in queries:
+        found: int | None = db.execute(query, given).scalar()
+        if found is not None:
+            return found
+    return None
 
 
 def _most_urgent(*wanted: Any) -> Any:
@@ -201,12 +211,17 @@ def _said(*what: Any) -> Any:
     return select(events.c.seq).where(here, *what).exists()
 
 
-_SKIPS = _said(events.c.kind == "skip", events.c.actor == bindparam("me"))
-_UNDECIDED, _SKIPPED = _most_urgent(not_(_SKIPS)), _most_urgent(_SKIPS)
-_WANTED = _most_urgent(
+def _skipped_last(*wanted: Any) -> tuple[Any, Any]:
+    """The most urgent item that the actor has not skipped, and the most urgent one that was."""
+    skipped = _said(events.c.kind == "skip", events.c.actor == bindparam("me"))
+    return _most_urgent(*wanted, not_(skipped)), _most_urgent(*wanted, skipped)
+
+
+_UNDECIDED = _skipped_last()
+_WANTED = _skipped_last(
     WANTED,
     standings.c.confidence < bindparam("sure"),
-    not_(_said(events.c.kind == "vote", events.c.worker == bindparam("me"))),
+    not_(_said(events.c.kind == "vote", events.c.worker == bindparam("voter"))),
 )
 _NOT_ENDED = assignments.c.ended_at.is_(None)
 _OF_ITEM = and_(

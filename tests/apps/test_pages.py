@@ -17,6 +17,7 @@ from apps.review.words import escaped
 from crowdlearn.service import answers, items
 from crowdlearn.service.access import LOCAL, Actor
 from crowdlearn.service.accounts import disable_user
+from crowdlearn.service.assignments import take_item
 from crowdlearn.service.demo import add_demo
 from crowdlearn.service.items import NewItem, add_items
 from crowdlearn.service.projects import change_project, create_project
@@ -171,6 +172,19 @@ def test_an_annotator_sees_no_votes_of_others_and_votes_in_their_own_name(
     with shapes.read() as db:
         found = items.read_item(db, LOCAL, "shapes", name)
         assert found.n_votes == (1 if name == "i11" else 4)
+
+
+def test_an_annotator_skips_an_item_and_keeps_no_vote(shapes: Store, open_page: Open) -> None:
+    app = open_page(None, "annotator")
+    name = lying(app)
+    time.sleep(desk.TOO_SOON)
+    with shapes.read() as db:
+        before = items.read_item(db, LOCAL, "shapes", name).n_votes
+    buttons(app, "skip ")[0].click().run()
+    assert not app.exception and lying(app) != name
+    with shapes.read() as db:
+        assert items.read_item(db, LOCAL, "shapes", name).n_votes == before
+        assert [row["kind"] for row in answers.history(db, LOCAL, "shapes", name)] == ["skip"]
 
 
 def test_a_click_on_a_class_is_the_answer_and_brings_the_next_item(
@@ -358,8 +372,12 @@ def test_signing_in_needs_the_password_and_waits_after_failures(
     signing_in.patience(str(shapes.path)).succeeded("reviewer")
     sign_in(PASSWORD)
     assert not app.exception and len(buttons(app, "class ")) == 2
+    name = lying(app)
     app.button(key="sign out").click().run()
     assert [box.label for box in app.text_input] == ["User name", "Password"]
+    with shapes.write() as db:  # what lay on the desk is free for others at once
+        loan = take_item(db, Actor("user:reviewer", user=2), "shapes", name)
+    assert loan.item.name == name and not loan.again
 
 
 def test_a_store_without_users_says_how_to_make_one(

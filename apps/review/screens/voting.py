@@ -11,6 +11,7 @@ from apps.review.state import guarded, say, writing
 from apps.review.words import escaped
 from crowdlearn.errors import ConflictError
 from crowdlearn.service.access import Actor
+from crowdlearn.service.answers import skip
 from crowdlearn.service.projects import Project
 from crowdlearn.service.votes import NewVote, append_votes, worker_name
 
@@ -34,6 +35,11 @@ def show(actor: Actor, project: Project) -> None:
         st.markdown("Your judgement")
         name, token = loan.item.name, loan.token
         class_buttons(project, name, token, None, vote, actor, project, name, token)
+        st.button(
+            "Skip", key=f"skip {name} {token}", shortcut="s", on_click=pass_over,
+            args=(actor, project, name, token),
+            help="Leave it to others; it comes back to you at the end",
+        )  # fmt: skip
     desk.seen()
 
 
@@ -52,3 +58,13 @@ def vote(actor: Actor, project: Project, name: str, token: str, label: str) -> N
         say("warning", f"Not kept: {escaped(str(error))}. Here is the next.")
         return
     say("done", f"{escaped(name)}: {escaped(label)}")
+
+
+@guarded
+def pass_over(actor: Actor, project: Project, name: str, token: str) -> None:
+    """Leave an item to others, and take the next one."""
+    if desk.is_meant(project, PURPOSE, name, token):
+        with writing() as db:
+            skip(db, actor, project.name, name)
+            desk.take_next(db, actor, project, PURPOSE)
+        say("done", f"{escaped(name)}: skipped")

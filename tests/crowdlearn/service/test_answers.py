@@ -21,7 +21,7 @@ from crowdlearn.service.answers import (
 )
 from crowdlearn.service.assignments import next_item, take_item
 from crowdlearn.service.items import count_items, read_item
-from crowdlearn.service.projects import read_project
+from crowdlearn.service.projects import change_project, read_project
 from crowdlearn.service.verifying import verify
 from crowdlearn.service.views import view_item
 from crowdlearn.store.tables import events
@@ -130,6 +130,27 @@ def test_skipped_items_go_to_others_and_come_last(desk: Desk) -> None:
         assert second is not None and second.item.name != first.item.name
         theirs = next_item(db, ben, "p", "answer")
         assert theirs is not None and theirs.item.name == first.item.name
+
+
+def test_an_annotator_skips_what_they_hold_and_gets_it_back_at_the_end(desk: Desk) -> None:
+    anna = make_user(desk.store, "anna", "annotator")
+    with desk.store.write() as db:
+        change_project(db, LOCAL, "p", settings={"redundancy": 99})
+    desk.fold()
+    met = []
+    with desk.store.write() as db:
+        while (loan := next_item(db, anna, "p", "vote")) is not None and not loan.again:
+            if loan.item.name in met:
+                break
+            met.append(loan.item.name)
+            skip(db, anna, "p", loan.item.name)
+        assert loan is not None and len(met) > 1
+        assert loan.item.name in met
+        other = next(name for name in met if name != loan.item.name)
+        for name in (other, "no such item"):  # one that is there, but not theirs, is as unknown
+            with pytest.raises(NotFoundError, match=f"^there is no item '{name}'$"):
+                skip(db, anna, "p", name)
+        assert next_item(db, anna, "p", "vote").item.name == loan.item.name
 
 
 def test_a_bulk_acceptance_is_told_before_and_taken_back_as_one(desk: Desk) -> None:

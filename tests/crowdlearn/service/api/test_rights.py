@@ -72,7 +72,7 @@ ASKS = [
     Ask("vote for others", "POST", "/votes", json=VOTE),
     Ask("vote", "POST", "/votes/stream", content=b""),
     Ask("answer", "POST", "/answers", json={"item": "birds-0", "label": "no"}),
-    Ask("comment", "POST", "/skip", json=REASON),
+    Ask("take item to vote", "POST", "/skip", json=REASON, answered=(200, 404)),  # 404: not held
     Ask("comment", "POST", "/flag", json=REASON),
     Ask("comment", "POST", "/unflag", json=REASON),
     Ask("comment", "POST", "/note", json=REASON | {"text": "odd"}),
