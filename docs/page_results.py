@@ -119,6 +119,15 @@ def section(script: str, heading: str) -> str:
     return "\n\n".join(parts)
 
 
+def pictured(heading: str, curves: str) -> str:
+    """A section on model stealing, below its curves where those were drawn."""
+    name = f"images/stealing_{curves}.svg"
+    if not (Path(__file__).resolve().parent / name).exists():
+        return section("stealing", heading)
+    what = "Accuracy of copies and agreement with the victim against queries, on a log axis"
+    return f"![{what}]({name})\n\n{section('stealing', heading)}"
+
+
 def bayes_tables() -> str:
     """The texts of the results on honesty and inference, one after the other."""
     names = ("calibration", "bayes", "bayes_sbc", "bayes_coverage")
@@ -207,4 +216,15 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "inversion defences": lambda: section("inversion_quality", "Defences"),
     "inversion labels": lambda: section("inversion_quality", "Labels"),
     "inversion speed": lambda: included("inversion_speed"),
+    "sfddm": lambda: included("sfddm"),
+    "gidm known": lambda: section("gidm", "Steps and noise known"),
+    "gidm private": lambda: section("gidm", "Steps and noise private"),
+    "gidm times": lambda: section("gidm", "Time steps"),
+    "gidm defences": lambda: section("gidm", "Defences"),
+    "gidm bars": lambda: section("gidm", "Bars"),
+    "stealing digits": lambda: pictured("Digits, labels", "digits"),
+    "stealing probabilities": lambda: pictured("Digits, probabilities", "digits_probabilities"),
+    "stealing fashion": lambda: pictured("Fashion-MNIST, labels", "fashion"),
+    "stealing defences": lambda: section("stealing", "Defences of answers"),
+    "stealing speed": lambda: section("stealing", "Speed"),
 }

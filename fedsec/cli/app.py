@@ -11,8 +11,11 @@ from fedsec import __version__
 from fedsec.cli.audit import audit
 from fedsec.cli.contribution import contribution
 from fedsec.cli.data import data
+from fedsec.cli.diffusion import diffusion
+from fedsec.cli.distill import distill
 from fedsec.cli.exits import INTERRUPTED, Commands
 from fedsec.cli.invert import invert
+from fedsec.cli.steal import steal
 from fedsec.cli.train import train
 
 app = typer.Typer(
@@ -42,8 +45,9 @@ def fedsec(
     """What leaks in federated learning, and who contributes: audit your own systems."""
 
 
-for command in (train, contribution, invert, audit):
+for command in (train, contribution, invert, audit, distill, steal):
     app.command()(command)
+app.add_typer(diffusion, name="diffusion")
 app.add_typer(data, name="data")
 
 

@@ -27,7 +27,8 @@ def audit(
     threat: Annotated[
         list[str] | None,
         typer.Option(
-            help="Threat model: update, labels, recipe or everything; repeatable.",
+            help="Threat model: update, labels, recipe or everything; of a diffusion model"
+            " private-noise or known-noise; repeatable.",
             show_default="all",
             rich_help_panel=LOOKED_AT,
         ),
@@ -36,6 +37,7 @@ def audit(
         list[str] | None,
         typer.Option(
             help="dlg, idlg, inverting-gradients, gradinversion, analytic, agic, simulation, sme;"
+            " on a diffusion model gidm, gidm-latent, pixels, dlg, inverting-gradients, gidm+;"
             " repeatable.",
             show_default="all",
             rich_help_panel=LOOKED_AT,
@@ -98,7 +100,8 @@ def audit(
     `fedsec audit --model mine:make_net --update update.safetensors --weights model.safetensors
     --data digits --truth images.npz` audits what a client sent; `--recording FOLDER --round 1
     --client 3` a Flower run that an UpdateTap recorded. Without either a client is made from the
-    data set. Without --truth the pictures are shown, and nothing is scored.
+    data set. Without --truth the pictures are shown, and nothing is scored. `--victim diffusion
+    --prior teacher.safetensors` audits a client that trains a diffusion model.
 
     DIR gets audit.html, one file to open in a browser, and audit.json with the same figures: every
     attack that fits each threat model, pictures beside the true images, scores beside those of
@@ -120,7 +123,7 @@ def audit(
         quick, {"threats": threat, "attacks": attack, "ladders": defence},
         {"iterations": iterations, "restarts": restarts, "clients": clients,
          "cost_rounds": cost_rounds},
-        seconds,
+        seconds, flags.victim,
     )  # fmt: skip
     target = target_of(flags)
     with (

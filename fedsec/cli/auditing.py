@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from fedsec.cli.bars import moving_bar
-from fedsec.cli.checks import at_least, one_of
+from fedsec.cli.checks import at_least, goes_with, one_of
 from fedsec.cli.presets import preset_of
 from fedsec.cli.targets import Target
 from fedsec.core.rng import stream
@@ -22,10 +22,22 @@ from fedsec.errors import SettingsError
 from fedsec.federated.local import LocalTraining
 from fedsec.federated.simulate import Federation
 from fedsec.federated.task import Task
-from fedsec.inversion.attacks import ATTACKS
-from fedsec.inversion.audit import QUICK, THREATS, Audit, Cost, Follow, Scope
+from fedsec.inversion.attacks import ATTACKS, DIFFUSION_ATTACKS
+from fedsec.inversion.audit import (
+    DIFFUSION,
+    DIFFUSION_THREATS,
+    EVERY_THREAT,
+    QUICK,
+    QUICK_DIFFUSION,
+    THREATS,
+    Audit,
+    Cost,
+    Follow,
+    Scope,
+)
 from fedsec.inversion.audit.ladders import LADDERS
 from fedsec.inversion.audit.verdict import EXPOSED, PARTLY, best_guess
+from fedsec.inversion.denoiser import DiffusionVictim
 
 CLIENTS, PER_ROUND, MOST_COST = 20, 5, 5000
 COLOURS = {EXPOSED: typer.colors.RED, PARTLY: typer.colors.YELLOW}
@@ -33,7 +45,7 @@ COLOURS = {EXPOSED: typer.colors.RED, PARTLY: typer.colors.YELLOW}
 
 def scope_of(
     quick: bool, names: dict[str, Sequence[str] | None], numbers: dict[str, int | None],
-    seconds: float | None,
+    seconds: float | None, victim: str = "classifier",
 ) -> Scope:  # fmt: skip
     """What the audit looks at: a preset, and what was given of it.
 
@@ -41,9 +53,10 @@ def scope_of(
     """
     if seconds is not None and not seconds > 0:
         raise SettingsError(f"--seconds is {seconds}: give a number above 0")
+    diffusion = victim == "diffusion"
     for option, given, known in (
-        ("--threat", names["threats"], THREATS),
-        ("--attack", names["attacks"], ATTACKS),
+        ("--threat", names["threats"], DIFFUSION_THREATS if diffusion else THREATS),
+        ("--attack", names["attacks"], DIFFUSION_ATTACKS if diffusion else ATTACKS),
         ("--defence", names["ladders"], LADDERS),
     ):
         for one in given or ():
@@ -54,11 +67,19 @@ def scope_of(
     changes |= {name: given for name, given in numbers.items() if given is not None}
     if numbers["iterations"] is not None:
         changes["curve_iterations"] = numbers["iterations"]
+    if diffusion:
+        goes_with("--cost-rounds", numbers["cost_rounds"], False, "--victim classifier")
+        return replace(QUICK_DIFFUSION if quick else DIFFUSION, **changes)
     return replace(QUICK if quick else Scope(), **changes)
 
 
-def cost_of(target: Target, seed: int) -> Cost:
-    """A federation of the audited network on the data set, trained from its maker's parameters."""
+def cost_of(target: Target, seed: int) -> Cost | None:
+    """A federation of the audited network on the data set, trained from its maker's parameters.
+
+    None for a diffusion model, which has no accuracy.
+    """
+    if isinstance(target.subject.victim, DiffusionVictim):
+        return None
     preset, images = preset_of(target.images.name), target.images
     labels = images.train.y.numpy()
     rng = stream(seed, "partition")
@@ -93,4 +114,4 @@ def show_audit(found: Audit) -> None:
         typer.echo(f"without an update: {name} has a median PSNR of {guess:.1f} dB")
     for one in found.verdicts:
         level = typer.style(f"{one.level:>10}", fg=COLOURS.get(one.level), bold=True)
-        typer.echo(f"{level}  {THREATS[one.threat].title}: {one.says}")
+        typer.echo(f"{level}  {EVERY_THREAT[one.threat].title}: {one.says}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ATTACK, KNOWS = "Attack", "What the attacker does not know"
 ATTACKS_SAID = "dlg, idlg, inverting-gradients, gradinversion, analytic, agic, simulation, sme"
+DIFFUSION_SAID = "gidm, gidm-latent, pixels, dlg, inverting-gradients, gidm+"
 DEFENCES_SAID = (
     "clip, gaussian-noise, absolute-noise, relative-noise, top-k, quantise, signs, soteria, dp-sgd"
 )
@@ -25,8 +26,15 @@ DEFENCES_SAID = (
 def invert(
     flags: TargetFlags,
     attack: Annotated[
-        str, typer.Option(help=f"{ATTACKS_SAID}.", rich_help_panel=ATTACK)
-    ] = "inverting-gradients",
+        str | None,
+        typer.Option(
+            "--attack",
+            "--method",
+            help=f"{ATTACKS_SAID}; on --victim diffusion: {DIFFUSION_SAID}.",
+            show_default="inverting-gradients; gidm+ on diffusion",
+            rich_help_panel=ATTACK,
+        ),
+    ] = None,
     iterations: Annotated[
         int | None,
         typer.Option(
@@ -63,8 +71,18 @@ def invert(
     unknown: Annotated[
         list[str] | None,
         typer.Option(
-            help="The attacker does not know this: labels, lr, steps, batch or order; repeatable.",
+            help="The attacker does not know this: labels, lr, steps, batch, order, t or noise;"
+            " repeatable.",
             show_default="all that is given is known",
+            rich_help_panel=KNOWS,
+        ),
+    ] = None,
+    drawn_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Who drew a diffusion client's time steps and noise: server (the attacker knows"
+            " both), or client (they are private).",
+            show_default="client for gidm+, else server",
             rich_help_panel=KNOWS,
         ),
     ] = None,
@@ -98,12 +116,20 @@ def invert(
     update.safetensors --weights model.safetensors --net cnn --n 4` attacks what somebody sent; so
     does --recording FOLDER, of an UpdateTap. Scores of such a one need --truth.
 
+    `fedsec invert --victim diffusion --method gidm+` does the same to a client that trains a
+    diffusion model and drew its time steps and noise itself; with `--method gidm --prior
+    teacher.safetensors` to one whose steps and noise the server sent.
+
     DIR gets results.jsonl, reconstructions.npz, pictures.png and settings.json. Scores are of
     matched images, beside those of guesses that use no update. Ctrl-C keeps the best so far (exit
     code 130). Attack what is yours, or what you were asked to audit.
     """
     from fedsec.cli.bars import attack_bar
+    from fedsec.cli.checks import goes_with, one_of
     from fedsec.cli.inverting import (
+        DRAWS,
+        FOR_PRIVATE,
+        USUAL_ATTACK,
         attack_from,
         invert_target,
         knowledge_of,
@@ -113,25 +139,32 @@ def invert(
     from fedsec.cli.output import checked_new, new_folder
     from fedsec.cli.rerun import rerun_command
     from fedsec.cli.running import watched
-    from fedsec.cli.targets import target_of
+    from fedsec.cli.targets import VICTIMS, target_of
     from fedsec.cli.threads import few_threads
     from fedsec.errors import SettingsError
 
     folder = None if out is None else checked_new(out)
     if seconds is not None and not seconds > 0:
         raise SettingsError(f"--seconds is {seconds}: give a number above 0")
+    one_of("--victim", flags.victim, VICTIMS)
+    goes_with("--drawn-by", drawn_by, flags.victim == "diffusion", "--victim diffusion")
+    name = attack or USUAL_ATTACK[flags.victim]
     made = attack_from(
-        attack, settings or [], {"iterations": iterations, "restarts": restarts}
-    )  # fmt: skip
+        name, settings or [], {"iterations": iterations, "restarts": restarts}, flags.victim
+    )
+    who = drawn_by or ("client" if name == FOR_PRIVATE else "server")
+    one_of("--drawn-by", who, DRAWS)
     target = target_of(flags)
-    knowledge = knowledge_of(target.subject.facts, unknown or [], recover_labels)
+    knowledge = knowledge_of(
+        target.subject.facts, unknown or [], recover_labels, private=who == "client"
+    )
     with (
         few_threads(target.net),
         first_interrupt("with the best so far") as asked,
         attack_bar(watched(json), asked, inf if seconds is None else seconds) as watch,
     ):
         done = invert_target(
-            target, attack, made, knowledge, flags, defences=defence or [], adaptive=adaptive,
+            target, name, made, knowledge, flags, defences=defence or [], adaptive=adaptive,
             watch=watch,
         )  # fmt: skip
     result = result_of(done)
@@ -166,6 +199,12 @@ def show_inversion(done: Inversion) -> None:
         typer.echo("scores need the true images: --truth")
     else:
         show(f"{title}; medians over {done.target.subject.n} images", *_scored(done))
+    if found.t is not None:
+        true = done.target.subject.facts.t
+        of_truth = "" if true is None else f"; they were {', '.join(map(str, true))}"
+        typer.echo(f"time steps: {', '.join(map(str, found.t))}{of_truth}")
+    if found.phases and "latent" not in found.phases and done.target.subject.prior is None:
+        typer.echo("no trained model (--prior), so pixels alone were looked for")
     typer.echo(f"the attacker {finding.knowledge}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -22,12 +23,16 @@ from fedsec.core.rng import torch_stream
 from fedsec.errors import SettingsError
 from fedsec.federated.history import described
 from fedsec.inversion.attack import Watch
-from fedsec.inversion.attacks import ATTACKS, Attack
+from fedsec.inversion.attacks import ATTACKS, DIFFUSION_ATTACKS, Attack
+from fedsec.inversion.attacks.gidm_plus import TIME_RULES
 from fedsec.inversion.audit.findings import Finding, Ground, find, ground_of
 from fedsec.inversion.plots import side_by_side
 from fedsec.inversion.true_images import to_arrays
 
-UNKNOWN = ("labels", "lr", "steps", "batch", "order")
+UNKNOWN = ("labels", "lr", "steps", "batch", "order", "t", "noise")
+DRAWS = ("server", "client")
+USUAL_ATTACK = {"classifier": "inverting-gradients", "diffusion": "gidm+"}
+FOR_PRIVATE = "gidm+"  # the attack that does without steps and noise
 TYPES = ("int", "float")
 DOTS = 150  # an inch
 
@@ -44,14 +49,18 @@ class Inversion:
     seed: int
 
 
-def attack_from(name: str, settings: Sequence[str], given: Mapping[str, int | None]) -> Attack:
+def attack_from(
+    name: str, settings: Sequence[str], given: Mapping[str, int | None], victim: str = "classifier"
+) -> Attack:
     """The attack of this name; `settings` are NAME=VALUE, `given` those with options of their own.
 
     Raises SettingsError for a name or a setting that there is not, or a value out of its range.
     """
-    one_of("--attack", name, ATTACKS)
-    types = {field.name: str(field.type) for field in fields(ATTACKS[name])}
+    table = DIFFUSION_ATTACKS if victim == "diffusion" else ATTACKS
+    one_of("--attack", name, table)
+    types = {field.name: str(field.type) for field in fields(table[name])}
     known = {key: kind for key, kind in types.items() if kind.split(" ")[0] in TYPES}
+    known |= {key: kind for key, kind in types.items() if kind == "TimeRule"}
     made: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     for key in made:
         if key not in types:
@@ -64,21 +73,31 @@ def attack_from(name: str, settings: Sequence[str], given: Mapping[str, int | No
             raise SettingsError(
                 f"--set {key}: no such setting of {name}: there are {', '.join(known) or 'none'}"
             )
+        if known[key] == "TimeRule":
+            one_of(f"--set {key}", value, TIME_RULES)
+            made[key] = TIME_RULES[value]
+            continue
         whole = known[key].startswith("int")
         try:
             made[key] = int(value) if whole else float(value)
         except ValueError:
             wanted = "a whole number" if whole else "a number"
             raise SettingsError(f"--set {key}={value}: {value!r} is not {wanted}") from None
-    attack: Attack = ATTACKS[name](**made)
+    attack: Attack = table[name](**made)
     return attack
 
 
-def knowledge_of(facts: Knowledge, unknown: Sequence[str], recover_labels: bool) -> Knowledge:
-    """The facts, but for what the attacker is not to know. Raises SettingsError for other names."""
+def knowledge_of(
+    facts: Knowledge, unknown: Sequence[str], recover_labels: bool, private: bool = False
+) -> Knowledge:
+    """The facts, but for what the attacker is not to know; `private` are time steps and noise.
+
+    Raises SettingsError for other names.
+    """
     for name in unknown:
         one_of("--unknown", name, UNKNOWN)
     hidden = {*unknown, *(["labels"] if recover_labels else [])}
+    hidden |= {"t", "noise"} if private else set()
     return replace(facts, **dict.fromkeys(hidden))
 
 
@@ -113,6 +132,12 @@ def result_of(done: Inversion) -> Result:
         "labels": None if found.labels is None else found.labels.tolist(),
         "scored": scores is not None,
     }  # fmt: skip
+    if found.t is not None:
+        true = target.subject.facts.t
+        measures |= {
+            "t": found.t, "t_true": true,
+            "share_t": None if true is None else shared(found.t, true) / len(true),
+        }  # fmt: skip
     if scores is not None and done.finding.exposed is not None:
         measures |= scores.summary() | {
             "share_exposed": float(done.finding.exposed.mean()),
@@ -134,6 +159,11 @@ def result_of(done: Inversion) -> Result:
     )  # fmt: skip
 
 
+def shared(found: Sequence[int], true: Sequence[int]) -> int:
+    """How many of the true ones were found, each as often as it is there."""
+    return (Counter(found) & Counter(true)).total()
+
+
 def write_inversion(folder: Path, done: Inversion, result: Result, rerun: str) -> None:
     """results.jsonl, reconstructions.npz, pictures.png, settings.json."""
     found, scores, truth = done.finding.found, done.finding.scores, done.ground.truth
@@ -147,6 +177,9 @@ def write_inversion(folder: Path, done: Inversion, result: Result, rerun: str) -
     write_results([result], folder / "results.jsonl")
     arrays = {"x": to_arrays(found.x), "history": found.history,
               "candidates": np.stack([to_arrays(one) for one in found.candidates])}  # fmt: skip
+    arrays |= {f"phase_{name}": to_arrays(x) for name, x in found.phases.items()}
+    if found.t is not None:
+        arrays["t"] = np.array(found.t)
     if found.labels is not None:
         arrays["y"] = found.labels.cpu().numpy()
     if truth is not None and scores is not None:

@@ -15,6 +15,15 @@ MADE, UPDATE, RUNNING = "A client that is made", "An update that was sent", "Run
 class TargetFlags:
     """What is attacked; as given, in the order of the help. None is what was left to defaults."""
 
+    victim: Annotated[
+        str,
+        option(
+            MODEL,
+            "What clients train: classifier, or diffusion, a model of images. Of the latter"
+            " --weights is a file of 'fedsec diffusion train'; without, an untrained small U-Net"
+            " of 16 steps.",
+        ),
+    ] = "classifier"
     net: Annotated[
         str | None,
         option(
@@ -47,6 +56,15 @@ class TargetFlags:
             name="--batch-statistics",
         ),
     ] = False
+    prior: Annotated[
+        str | None,
+        option(
+            MODEL,
+            "The attacker's own trained diffusion model, of --victim diffusion: a file of 'fedsec"
+            " diffusion train'.",
+            "the model of --weights",
+        ),
+    ] = None
     data: Annotated[
         str,
         option(
@@ -59,7 +77,19 @@ class TargetFlags:
         str | None, option(DATA, "Folder with the .npz files, in place of FEDSEC_DATA.")
     ] = None
 
-    images: Annotated[int | None, option(MADE, "Its images, drawn from the data set.", "4")] = None
+    images: Annotated[
+        int | None,
+        option(MADE, "Its images, drawn from the data set.", "4; 1 of a diffusion model"),
+    ] = None
+    t: Annotated[
+        str | None,
+        option(
+            MADE,
+            "Time steps of a diffusion client, one an image: 3,7; of an update that was sent: if"
+            " known.",
+            "drawn",
+        ),
+    ] = None
     batch: Annotated[
         int | None,
         option(MADE, "Images in a local step; of an update that was sent: as known.", "all"),
@@ -109,6 +139,15 @@ class TargetFlags:
     order: Annotated[
         str | None,
         option(UPDATE, "Images in each step, by place, if known: 0,1;2,3.", False),
+    ] = None
+    noise: Annotated[
+        str | None,
+        option(
+            UPDATE,
+            "What a diffusion client added to its images, if known: an .npz file with eps (sample,"
+            " channel, height, width).",
+            False,
+        ),
     ] = None
     truth: Annotated[
         str | None,

@@ -27,6 +27,7 @@ from fedsec.inversion.recordings import read_round, recorded_rounds
 from fedsec.inversion.true_images import UNKNOWN, read_truth
 from fedsec.inversion.victim import Victim, classifier
 
+VICTIMS = ("classifier", "diffusion")
 USUAL_IMAGES, USUAL_RATE = 4, 0.01
 MOST_ALIKE = 8  # images of clients that stand in for one that sent: more take long
 
@@ -57,6 +58,10 @@ def target_of(flags: TargetFlags) -> Target:
     contradict each other.
     """
     check_target(flags)
+    if flags.victim == "diffusion":
+        from fedsec.cli.diffusion_target import diffusion_target
+
+        return diffusion_target(flags)
     images = load_images(flags.data, flags.data_dir)
     device = device_of(flags.device)
     net_name = None if flags.model else flags.net or preset_of(flags.data).net
@@ -72,8 +77,18 @@ def target_of(flags: TargetFlags) -> Target:
 
 def check_target(flags: TargetFlags) -> None:
     """Raises SettingsError for what can be refused before anything is read."""
+    one_of("--victim", flags.victim, VICTIMS)
     made = flags.update is None and flags.recording is None
+    diffusion = flags.victim == "diffusion"
     for option, given, allowed, other in (
+        *((f"--{name}", getattr(flags, name), diffusion, "--victim diffusion")
+          for name in ("prior", "t", "noise")),
+        *((f"--{name}", getattr(flags, name), not diffusion, "--victim classifier")
+          for name in ("net", "model", "batch", "epochs", "labels", "steps", "order")),
+        ("--lr", flags.lr, not (diffusion and made), "what was sent, or --victim classifier"),
+        ("--batch-statistics", flags.batch_statistics or None, not diffusion,
+         "--victim classifier"),
+        ("--noise", flags.noise, not made, "--update and --recording"),
         ("--net", flags.net, flags.model is None, "the networks here, and --model is given"),
         ("--recording", flags.recording, flags.update is None, "no --update beside it"),
         ("--weights", flags.weights, flags.recording is None, "what is not a --recording, which"

@@ -5,6 +5,9 @@ parameters of the clients and takes the same step of all of them at once (`torch
 network), which saves most of the overhead of small networks. Both carry out the same plans and give
 the same updates, up to rounding.
 
+What clients descend is the `loss` of their task, cross-entropy by default; another one goes one by
+one.
+
 Where clients have unequal numbers of samples, batches are padded and the padding is weighed with
 zero; a client that is through leaves the stack. Batch normalisation would see the padding, so
 networks that have it go one by one (`engine_for`).
@@ -15,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,11 +27,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
-from fedsec.core.functional import Parameters, State, call, gradient, has_batch_statistics
+from fedsec.core.functional import Parameters, State, gradient, has_batch_statistics
 from fedsec.core.record import Kind, Update
 from fedsec.data.images import Images
 from fedsec.errors import SettingsError
 from fedsec.federated.local import FullGradient, LocalTraining, Plan
+from fedsec.federated.loss import CROSS_ENTROPY, CrossEntropy, TaskLoss
 
 Local = LocalTraining | FullGradient
 
@@ -50,31 +55,36 @@ Engine = Callable[[nn.Module, State, Images, Sequence[Plan], Local, int], list[T
 """(net, state sent out, training set, plans, local, round) -> what came back, in that order."""
 
 
-def engine_for(net: nn.Module) -> Engine:
-    """The faster engine that serves this network."""
+def engine_for(net: nn.Module, loss: TaskLoss = CROSS_ENTROPY) -> Engine:
+    """The faster engine that serves this network and this loss."""
+    if not isinstance(loss, CrossEntropy):
+        return partial(one_by_one, loss=loss)
     return one_by_one if has_batch_statistics(net) else side_by_side
 
 
 def one_by_one(
-    net: nn.Module, state: State, train: Images, plans: Sequence[Plan], local: Local, number: int
-) -> list[Trained]:
+    net: nn.Module, state: State, train: Images, plans: Sequence[Plan], local: Local, number: int,
+    loss: TaskLoss = CROSS_ENTROPY,
+) -> list[Trained]:  # fmt: skip
     """Train the clients in turn. Needs room for one model beside the updates."""
     net.train()
-    return [_train_one(net, state, train, one, local, number) for one in plans]
+    return [_train_one(net, state, train, one, local, number, loss) for one in plans]
 
 
 def _train_one(
-    net: nn.Module, state: State, train: Images, steps: Plan, local: Local, number: int
-) -> Trained:
+    net: nn.Module, state: State, train: Images, steps: Plan, local: Local, number: int,
+    loss: TaskLoss,
+) -> Trained:  # fmt: skip
     started = time.perf_counter()
     mine = state.clone()
     weights = [value.requires_grad_() for value in mine.parameters.values()]
     start = list(state.parameters.values())
     momentum: list[Tensor] | None = None
     total = torch.zeros(2, dtype=torch.float64, device=train.x.device)
+    draws = loss.draws(steps, train.x.device)
     for index, batch in enumerate(_to_device(steps.batches, train)):
         ids = batch[: _filled(steps, index)]
-        losses = cross_entropy(call(net, mine, train.x[ids]), train.y[ids], reduction="none")
+        losses = loss.losses(net, mine, train.x[ids], train.y[ids], draws)
         if index < steps.first:
             total += _sums(losses.detach())
         if isinstance(local, FullGradient):

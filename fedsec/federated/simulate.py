@@ -24,11 +24,11 @@ from fedsec.federated.aggregate import Weighting, apply_updates, by_samples
 from fedsec.federated.contribution import Contribution, RoundGame, negative_loss, round_game
 from fedsec.federated.engines import Engine, Local, Trained, engine_for
 from fedsec.federated.local import LocalTraining, Plan, server_rate
+from fedsec.federated.loss import CrossEntropy
 from fedsec.federated.privacy import Defence, apply_defences
 from fedsec.federated.rounds import Probe, Round, Selector, View, checked_choice
 from fedsec.federated.selectors import RandomSelector
 from fedsec.federated.task import Task
-from fedsec.metrics.classification import evaluate
 
 Observer = Callable[[State, Sequence[Update]], None]
 """Sees what an honest but curious server sees: the model sent out, and every update."""
@@ -77,6 +77,8 @@ def begin(task: Task, federation: Federation, state: State) -> Progress:
             f"{federation.per_round} clients a round of {task.n_clients}: choose 1 to"
             f" {task.n_clients}"
         )
+    if not isinstance(task.loss, CrossEntropy):
+        _refuse_classifiers_own(federation)
     if federation.evaluate_every < 1:
         raise SettingsError(f"evaluate_every = {federation.evaluate_every}: give at least 1")
     if getattr(federation.selector, "needs_contribution", False) and not federation.contribution:
@@ -84,6 +86,20 @@ def begin(task: Task, federation: Federation, state: State) -> Progress:
             f"{type(federation.selector).__name__} selects by contribution: say how to measure it"
         )
     return Progress(state.to(task.train.x.device))
+
+
+def _refuse_classifiers_own(federation: Federation) -> None:
+    """Raises SettingsError for what is made for cross-entropy, where a task has another loss."""
+    if federation.engine is not None:
+        raise SettingsError(
+            "an engine of one's own descends cross-entropy, and the task has another loss: leave"
+            " engine out"
+        )
+    if federation.contribution is not None:
+        raise SettingsError(
+            "contributions are measured here by cross-entropy, and the task has another loss:"
+            " leave contribution out"
+        )
 
 
 def simulate(
@@ -132,8 +148,8 @@ def play(
     accuracy, recall = float("nan"), None
     if evaluated or (evaluated is None and number % federation.evaluate_every == 0):
         with _timed(phases, "evaluate"):
-            found = evaluate(task.net, state, task.test)
-            accuracy, recall = found.accuracy, found.recall
+            found = task.loss.evaluate(task.net, state, task.test)
+            accuracy, recall = found.accuracy, found.recall if len(found.recall) else None
     this = Round(
         number=number, chosen=chosen, contribution=values, probed=probed, refused=refused,
         n=np.array([one.update.n for one in trained]),
@@ -162,7 +178,7 @@ def _choose(
         for client in map(int, ids):
             if client not in probed:
                 mine = task.train.subset(task.parts[client])
-                found = evaluate(task.net, progress.state, mine)
+                found = task.loss.evaluate(task.net, progress.state, mine)
                 probed[client] = Probe(found.loss, found.accuracy)
         return [probed[int(client)] for client in ids]
 
@@ -183,7 +199,7 @@ def _train(
         Plan(federation.local, task.parts[k], federation.seed, number, k, int(times[k]))
         for k in chosen.tolist()
     ]
-    engine = federation.engine or engine_for(task.net)
+    engine = federation.engine or engine_for(task.net, task.loss)
     return engine(task.net, progress.state, task.train, plans, federation.local, number)
 
 

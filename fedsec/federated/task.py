@@ -12,6 +12,7 @@ from torch import nn
 
 from fedsec.data.images import Images
 from fedsec.errors import DataError
+from fedsec.federated.loss import CROSS_ENTROPY, TaskLoss
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class Task:
     parts      for each client the indices of its samples in `train`
     test       the one test set
     n_classes  classes of the labels
+    loss       what clients descend; cross-entropy unless it says otherwise
     held_out   what the server values contributions on; None for the test set, which then is seen
                by a selector that goes by contributions
 
@@ -36,6 +38,7 @@ class Task:
     test: Images
     n_classes: int
     held_out: Images | None = None
+    loss: TaskLoss = CROSS_ENTROPY
 
     def __post_init__(self) -> None:
         for client, part in enumerate(self.parts):

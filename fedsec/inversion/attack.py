@@ -3,9 +3,10 @@
 Story       dummy images are moved until what they would have sent is what was sent. What is
             compared and how, what images are likely, where they start and how they move are
             arguments; an attack of the literature is a choice of these.
+Images      are what is moved, or what a generator makes of it (`Search.image`).
 Restarts    are rows of one batch: `torch.func.vmap` takes the step of all of them at once. One
             restart goes by plain autograd, which costs less.
-Kept        the best images so far of every restart. A restart whose loss or slope is no longer
+Kept        where every restart was at its best so far. A restart whose loss or slope is no longer
             finite is set back to them, its slope ignored; when none is finite for ten iterations
             the attack ends.
 """
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +45,10 @@ Adaptation = Callable[[Parameters, Parameters], Parameters]
 """(trial, observed) -> the trial as a defence that the attacker knows would have left it."""
 
 Objective = Callable[[Variables], Tensor]
+ExtraOf = Callable[[Variables], Any]
+"""variables -> what else the victim's loss depends on, as steps and noise of a diffusion model."""
+ImageOf = Callable[[Tensor], Tensor]
+"""(sample channel height width) -> images of that form; no sample depends on another."""
 LABELS = "labels"  # among the variables: the logits of labels that are learnt
 GIVEN_UP = 10  # iterations in a row without a finite restart
 
@@ -75,6 +81,8 @@ class Search:
     restarts    at once; the one of least loss is the answer
     box         images are held in [0, 1]
     langevin    standard deviation, in units of the rate, of noise added to every step
+    image       makes images of what is moved, as a generator does of latents; None where the
+                images themselves are
     """
 
     distance: Distance = cosine
@@ -86,6 +94,7 @@ class Search:
     restarts: int = 1
     box: bool = True
     langevin: float = 0.0
+    image: ImageOf | None = None
 
     def __post_init__(self) -> None:
         for name in ("iterations", "restarts"):
@@ -101,6 +110,8 @@ def invert(
     generator: torch.Generator,
     trials: Sequence[Trial] | None = None,
     extras: Variables | None = None,
+    extra: ExtraOf | None = None,
+    starts: Variables | None = None,
     adapt: Adaptation | None = None,
     watch: Watch | None = None,
 ) -> Reconstruction:
@@ -110,21 +121,53 @@ def invert(
     trials   one for each observed round: what would have been sent; the gradient at the parameters
              sent where None
     extras   what a trial learns beside the images: the start of one restart, by name
+    extra    what the loss depends on in place of labels, given all that is learnt; then no labels
+             are
+    starts   where every restart starts, by name, "x" for the images: (restart, ...), in place of
+             what the search and `extras` say
     adapt    what a known defence does to a trial
 
     Raises SettingsError where the trials are not as many as the rounds.
     """
-    watch = Watch() if watch is None else watch
-    begun = time.perf_counter()
     made = [at_start] * len(case.observed) if trials is None else list(trials)
     if len(made) != len(case.observed):
         raise SettingsError(f"{len(made)} trials for {len(case.observed)} observed rounds")
-    variables = _start(case, search, labels, extras or {}, generator)
-    evaluate = evaluator(case, search, made, labels, adapt, variables)
+    learns_labels = labels is None and extra is None
+    variables = start_of(case, search, learns_labels, extras or {}, generator)
+    variables |= {name: value.detach().clone() for name, value in (starts or {}).items()}
+    evaluate = evaluator(case, search, made, labels, adapt, variables, extra)
+    done = descend(search, variables, evaluate, generator, watch)
+    return rebuilt(case, search, done, slice(None), labels, len(made))
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """What the loop came to: a row a restart.
+
+    kept     the variables, where each restart had its least loss, `lowest`
+    """
+
+    kept: Variables
+    lowest: Losses
+    history: Float[np.ndarray, "iteration restart"]
+    stopped: str
+    seconds: float
+
+
+def descend(
+    search: Search,
+    variables: Variables,
+    evaluate: Callable[[], tuple[Losses, Variables]],
+    generator: torch.Generator,
+    watch: Watch | None,
+) -> Descent:
+    """Move the variables, in place, to where `evaluate` gives least."""
+    watch = Watch() if watch is None else watch
+    begun = time.perf_counter()
     stepper = search.optimiser.begin(variables)
     x = variables["x"]
-    kept, lowest = x.clone(), torch.full((search.restarts,), inf, device=x.device, dtype=x.dtype)
-    best_labels = variables[LABELS].clone() if LABELS in variables else None
+    kept = {name: value.clone() for name, value in variables.items()}
+    lowest = torch.full((len(x),), inf, device=x.device, dtype=x.dtype)
     history: list[Losses] = []
     stopped, n_lost = "done", 0
     for iteration in range(search.iterations):
@@ -134,13 +177,11 @@ def invert(
         losses, slopes = evaluate()
         better = losses < lowest
         lowest = torch.where(better, losses, lowest)
-        _keep(kept, x, better)
-        if best_labels is not None:
-            _keep(best_labels, variables[LABELS], better)
+        _keep_all(kept, variables, better)
         history.append(losses)
         fine = _finite(losses, slopes)
         if fine is not None:
-            _keep(x, kept, ~fine)
+            _keep_all(variables, kept, ~fine)
             losses, slopes = torch.where(fine, losses, lowest), _ignored(slopes, ~fine)
             n_lost = 0 if bool(fine.any()) else n_lost + 1
             if n_lost == GIVEN_UP:
@@ -155,14 +196,36 @@ def invert(
             x.clamp_(0, 1)
         if watch.progress is not None and (iteration + 1) % watch.every == 0:
             watch.progress(iteration + 1, search.iterations, float(lowest.min()))
-    best = int(lowest.argmin())
+    return Descent(
+        kept, lowest, _stacked(history, len(x)), stopped or "done", time.perf_counter() - begun
+    )
+
+
+def rebuilt(
+    case: Case, search: Search, done: Descent, rows: slice, labels: Tensor | None, n_trials: int
+) -> Reconstruction:
+    """What some rows of a descent say of a case; they have an equal share of its time."""
+    lowest, history = done.lowest[rows], done.history[:, rows]
+    kept = {name: value[rows] for name, value in done.kept.items()}
+    best, n = int(lowest.argmin()), len(lowest)
+    with torch.no_grad():
+        x = imaged(kept["x"], search.image).clamp(0, 1)
+    learnt = {name: value for name, value in kept.items() if name != "x"}
+    if LABELS in learnt:
+        labels = learnt[LABELS][best].argmax(dim=1)
     return Reconstruction(
-        x=kept[best].clamp(0, 1), labels=_labels(labels, best_labels, best),
-        loss=float(lowest[best]), history=_stacked(history, search.restarts),
-        candidates=kept.clamp(0, 1), best=best,
-        evaluations=len(history) * search.restarts * len(made),
-        seconds=time.perf_counter() - begun, stopped=stopped or "done", knowledge=case.knowledge,
+        x=x[best], labels=labels, loss=float(lowest[best]), history=history, candidates=x,
+        best=best, evaluations=history.size * n_trials,
+        seconds=done.seconds * n / len(done.lowest), stopped=done.stopped,
+        knowledge=case.knowledge, learnt=learnt,
     )  # fmt: skip
+
+
+def imaged(moved: Tensor, image: ImageOf | None) -> Tensor:
+    """Images of all restarts: (restart, sample, channel, height, width), made in one batch."""
+    if image is None:
+        return moved
+    return image(moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
 
 
 def evaluator(
@@ -172,14 +235,14 @@ def evaluator(
     labels: Int[Tensor, " sample"] | None,
     adapt: Adaptation | None,
     variables: Variables,
+    extra: ExtraOf | None = None,
 ) -> Callable[[], tuple[Losses, Variables]]:
     """What gives losses and slopes of all restarts where the variables are when it is called."""
-    coupling = search.coupling
     if len(variables["x"]) == 1:
-        plain = objective(case, search, trials, labels, adapt, plain_gradient)
-        return lambda: _one(plain, variables)
-    at_once = vmap(objective(case, search, trials, labels, adapt, functional_gradient))
-    return lambda: _many(at_once, coupling, variables)
+        plain = objective(case, search, trials, labels, adapt, plain_gradient, extra)
+        return lambda: _one(plain, variables, search.image)
+    at_once = vmap(objective(case, search, trials, labels, adapt, functional_gradient, extra))
+    return lambda: at_each_row(at_once, search, variables)
 
 
 def objective(
@@ -189,6 +252,7 @@ def objective(
     labels: Int[Tensor, " sample"] | None,
     adapt: Adaptation | None,
     gradient: GradientOf,
+    extra: ExtraOf | None = None,
 ) -> Objective:
     """One restart's loss: the mean distance over the observed rounds, and the image priors."""
     sides = [
@@ -196,18 +260,28 @@ def objective(
         for seen, trial in zip(case.observed, trials, strict=True)
     ]
 
+    def given(variables: Variables) -> Any:
+        if extra is not None:
+            return extra(variables)
+        return variables[LABELS].softmax(dim=1) if labels is None else labels
+
     def loss(variables: Variables) -> Tensor:
-        extra = variables[LABELS].softmax(dim=1) if labels is None else labels
-        found = sides[0](variables, extra)
+        beside = given(variables)
+        found = sides[0](variables, beside)
         for side in sides[1:]:
-            found = found + side(variables, extra)
+            found = found + side(variables, beside)
         if len(sides) > 1:
             found = found / len(sides)
-        for prior in search.priors:
-            found = found + prior(variables["x"])
-        return found
+        return with_priors(found, search, variables["x"])
 
     return loss
+
+
+def with_priors(distance: Tensor, search: Search, x: Tensor) -> Tensor:
+    """The distance and what the search's image priors add."""
+    for prior in search.priors:
+        distance = distance + prior(x)
+    return distance
 
 
 def _side(
@@ -217,47 +291,52 @@ def _side(
     trial: Trial,
     adapt: Adaptation | None,
     gradient: GradientOf,
-) -> Callable[[Variables, Tensor], Tensor]:
+) -> Callable[[Variables, Any], Tensor]:
     target = delta_to_gradient(seen.update, case.knowledge)
     against = distance(target)
     sent = {name: value.detach() for name, value in seen.parameters.items()}
     if gradient is plain_gradient:
         sent = {name: value.requires_grad_() for name, value in sent.items()}
 
-    def side(variables: Variables, extra: Tensor) -> Tensor:
+    def side(variables: Variables, extra: Any) -> Tensor:
         found = trial(case.victim.loss, sent, variables, extra, gradient)
         return against(found if adapt is None else adapt(found, target))
 
     return side
 
 
-def _one(plain: Objective, variables: Variables) -> tuple[Losses, Variables]:
+def _one(plain: Objective, variables: Variables, image: ImageOf | None) -> tuple[Losses, Variables]:
     leaves = {name: value[0].detach().requires_grad_() for name, value in variables.items()}
-    loss = plain(leaves)
+    loss = plain(leaves if image is None else {**leaves, "x": image(leaves["x"])})
     slopes = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
     found = {name: value[None] for name, value in zip(leaves, slopes, strict=True)}
     return loss.detach()[None], found
 
 
-def _many(
-    at_once: Objective, coupling: Coupling | None, variables: Variables
+def at_each_row(
+    at_once: Objective, search: Search, variables: Variables
 ) -> tuple[Losses, Variables]:
-    """No distance depends on another restart's images, so the slopes of the sum are all theirs."""
+    """Losses and slopes of all rows, by a function of all of them.
+
+    No distance depends on another row's images, so the slopes of the sum are all theirs.
+    """
     leaves = {name: value.detach().requires_grad_() for name, value in variables.items()}
-    losses = at_once(leaves)
-    if coupling is not None:
-        losses = losses + coupling(leaves["x"])
+    losses = at_once({**leaves, "x": imaged(leaves["x"], search.image)})
+    if search.coupling is not None:
+        losses = losses + search.coupling(leaves["x"])
     slopes = torch.autograd.grad(losses.sum(), tuple(leaves.values()), materialize_grads=True)
     return losses.detach(), dict(zip(leaves, slopes, strict=True))
 
 
-def _start(
+def start_of(
     case: Case,
     search: Search,
-    labels: Tensor | None,
+    learns_labels: bool,
     extras: Variables,
     generator: torch.Generator,
 ) -> Variables:
+    """Where the restarts start: (restart, ...) by name."""
+
     def rows(draw: Callable[[], Tensor]) -> Tensor:
         return torch.stack([draw() for _ in range(search.restarts)]).to(case.device, case.dtype)
 
@@ -265,7 +344,7 @@ def _start(
     variables = {"x": rows(lambda: search.start(shape, generator, case.device))}
     if search.box:
         variables["x"].clamp_(0, 1)
-    if labels is None:
+    if learns_labels:
         logits = case.n, case.n_classes
         variables[LABELS] = rows(
             lambda: torch.randn(logits, generator=generator, device=case.device)
@@ -293,17 +372,14 @@ def _ignored(slopes: Variables, which: Tensor) -> Variables:
     return {name: value.masked_fill(_rows(which, value), 0) for name, value in slopes.items()}
 
 
-def _keep(kept: Tensor, value: Tensor, better: Tensor) -> None:
+def _keep_all(kept: Variables, values: Variables, better: Tensor) -> None:
     """Copy the rows that are better."""
-    torch.where(_rows(better, value), value, kept, out=kept)
+    for name, value in values.items():
+        torch.where(_rows(better, value), value, kept[name], out=kept[name])
 
 
 def _rows(chosen: Tensor, value: Tensor) -> Tensor:
     return chosen.view(-1, *[1] * (value.ndim - 1))
-
-
-def _labels(labels: Tensor | None, learnt: Tensor | None, best: int) -> Tensor | None:
-    return labels if learnt is None else learnt[best].argmax(dim=1)
 
 
 def _stacked(history: list[Losses], n: int) -> Float[np.ndarray, "iteration restart"]:

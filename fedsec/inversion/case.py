@@ -13,7 +13,9 @@ from torch import Tensor
 
 from fedsec.core.functional import Parameters
 from fedsec.core.record import Knowledge, Update
+from fedsec.diffusion.model import DiffusionModel
 from fedsec.errors import SettingsError, UpdateError
+from fedsec.inversion.denoiser import DiffusionVictim
 from fedsec.inversion.victim import Victim
 
 
@@ -35,9 +37,12 @@ class Case:
     n          images to rebuild
     n_classes  of the labels
     knowledge  the threat model
+    noise      what a diffusion client added to its images, where `knowledge.noise` says that it is
+               known; else None
+    prior      a trained diffusion model that the attacker has, or None
 
-    Raises SettingsError for numbers out of range, UpdateError for an update that does not fit the
-    parameters it was made from, or is not finite.
+    Raises SettingsError for numbers out of range, and noise or steps that do not fit; UpdateError
+    for an update that does not fit the parameters it was made from, or is not finite.
     """
 
     victim: Victim
@@ -46,6 +51,8 @@ class Case:
     n: int
     n_classes: int
     knowledge: Knowledge = field(default_factory=Knowledge)
+    noise: Float[Tensor, "sample channel height width"] | None = None
+    prior: DiffusionModel | None = None
 
     def __post_init__(self) -> None:
         if not self.observed:
@@ -57,6 +64,7 @@ class Case:
             raise SettingsError(f"{len(labels)} labels are known of {self.n} images")
         if labels is not None and not all(0 <= label < self.n_classes for label in labels):
             raise SettingsError(f"labels {labels}: give classes from 0 to {self.n_classes - 1}")
+        _refuse_times(self)
         for seen in self.observed:
             refuse_misfit(seen.parameters, self.victim.parameters, "the parameters sent")
             refuse_misfit(seen.update.checked().tensors, self.victim.parameters, _name(seen.update))
@@ -81,6 +89,9 @@ class Reconstruction:
     loss        objective of the best restart, at `x`
     history     objective in each iteration; NaN after a restart has ended
     candidates  the best images of every restart
+    learnt      what else was learnt, by name: (restart, ...), where a restart has its least loss
+    phases      images after each part of an attack that has several, by the name of the part
+    t           time steps of a diffusion client, known or recovered; None where there are none
     best        the restart that `x` is from
     evaluations gradients of the victim's loss that were computed, in all restarts together
     seconds     wall time
@@ -98,6 +109,9 @@ class Reconstruction:
     seconds: float
     stopped: str
     knowledge: Knowledge
+    learnt: Mapping[str, Tensor] = field(default_factory=dict)
+    phases: Mapping[str, Tensor] = field(default_factory=dict)
+    t: tuple[int, ...] | None = None
 
     @property
     def iterations(self) -> int:
@@ -119,6 +133,28 @@ def delta_to_gradient(update: Update, knowledge: Knowledge) -> Parameters:
     if not 0 < scale < inf:
         raise SettingsError(f"lr = {knowledge.lr}, steps = {knowledge.steps}: both must be above 0")
     return {name: value / -scale for name, value in update.tensors.items()}
+
+
+def _refuse_times(case: Case) -> None:
+    """Raises SettingsError where what is known of a diffusion client cannot be so."""
+    t, noise, victim = case.knowledge.t, case.noise, case.victim
+    if not isinstance(victim, DiffusionVictim):
+        return
+    if t is not None and len(t) != case.n:
+        raise SettingsError(f"{len(t)} time steps are known of {case.n} images")
+    if t is not None and not all(0 <= step < victim.schedule.steps for step in t):
+        raise SettingsError(f"t = {t}: give steps from 0 to {victim.schedule.steps - 1}")
+    if bool(case.knowledge.noise) != (noise is not None):
+        said = "said to be known, and not given" if noise is None else "given, and said to be not"
+        raise SettingsError(f"the noise is {said}: give both, or neither")
+    if noise is not None and tuple(noise.shape) != (case.n, *case.shape):
+        raise SettingsError(
+            f"the noise has shape {tuple(noise.shape)}, and the images {(case.n, *case.shape)}"
+        )
+    if case.prior is not None and case.prior.shape != case.shape:
+        raise SettingsError(
+            f"the prior makes images of {case.prior.shape}, and the client's are {case.shape}"
+        )
 
 
 def refuse_misfit(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor], what: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsec.errors import SettingsError
+from fedsec.inversion.denoiser import DiffusionVictim, refuse_unfit_denoiser
 from fedsec.inversion.victim import Victim
 
 SMOOTH = (
@@ -26,8 +27,10 @@ DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAl
 
 def refuse_unfit(victim: Victim, shape: tuple[int, int, int], n_classes: int) -> Victim:
     """This victim. Raises SettingsError where images of this shape do not fit, or a layer cannot
-    be differentiated twice, which it names.
+    be differentiated twice, which it names. A denoiser has no classes.
     """
+    if isinstance(victim, DiffusionVictim):
+        return refuse_unfit_denoiser(victim, shape)
     first = next(iter(victim.parameters.values()))
     x = torch.full((2, *shape), 0.5, device=first.device, dtype=first.dtype)
     x += 0.1 * torch.linspace(0, 1, x.numel(), device=x.device, dtype=x.dtype).view_as(x)

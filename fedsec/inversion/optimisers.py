@@ -1,5 +1,7 @@
 """How dummy images move: Adam, Adam by signs, and L-BFGS, each for many restarts at once.
 
+`Separate` moves every variable by an optimiser of its own, and in its own iterations.
+
 Variables are stacked, a restart a row. No restart sees another: Adam works entry by entry, and
 L-BFGS keeps a history for each row. So restarts side by side are restarts one after another.
 """
@@ -7,7 +9,8 @@ L-BFGS keeps a history for each row. So restarts side by side are restarts one a
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import cos, pi
 from typing import Protocol, runtime_checkable
 
@@ -181,6 +184,45 @@ class _LBFGSStepper:
             other = (pair.weight * vecdot(pair.change, found))[:, None]
             found = torch.addcmul(found, share - other, pair.move)
         return found
+
+
+def always(iteration: int) -> bool:
+    """In every iteration."""
+    return True
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Separate:
+    """An optimiser for each variable, which may rest.
+
+    of     by the name of the variable; each has one
+    moves  iteration from 0 -> whether the variable moves in it, by name; always where it has none.
+           An optimiser that rests does not see the slopes
+    """
+
+    of: Mapping[str, Optimiser]
+    moves: Mapping[str, Callable[[int], bool]] = field(default_factory=dict)
+
+    def begin(self, variables: Variables) -> Stepper:
+        """A stepper of each. Raises SettingsError for a variable without an optimiser."""
+        missing = [name for name in variables if name not in self.of]
+        if missing:
+            raise SettingsError(f"no optimiser is given for {', '.join(missing)}")
+        return _SeparateStepper(self, variables)
+
+
+class _SeparateStepper:
+    def __init__(self, settings: Separate, variables: Variables) -> None:
+        self._steppers = {
+            name: settings.of[name].begin({name: value}) for name, value in variables.items()
+        }
+        self._moves, self._n_steps = settings.moves, 0
+
+    def step(self, losses: Losses, slopes: Variables, share: float) -> None:
+        for name, stepper in self._steppers.items():
+            if self._moves.get(name, always)(self._n_steps):
+                stepper.step(losses, {name: slopes[name]}, share)
+        self._n_steps += 1
 
 
 def _check_rate(lr: float) -> None:

@@ -14,6 +14,7 @@ is an argument: `plain_gradient` for one restart, `torch.func`'s for many at onc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,14 +26,16 @@ from fedsec.inversion.victim import Loss
 Variables = dict[str, Tensor]
 """What is optimised: "x", the images, and whatever else a trial or a label rule learns."""
 
-GradientOf = Callable[[Loss, Parameters, Tensor, Tensor], Parameters]
-Trial = Callable[[Loss, Parameters, Variables, Tensor, GradientOf], Parameters]
-"""(loss, parameters sent, variables, labels, gradient operator) -> what would have been sent."""
+GradientOf = Callable[[Loss, Parameters, Tensor, Any], Parameters]
+Trial = Callable[[Loss, Parameters, Variables, Any, GradientOf], Parameters]
+"""(loss, parameters sent, variables, labels, gradient operator) -> what would have been sent.
+
+In place of the labels stands whatever else the victim's loss depends on."""
 
 ALPHA = "alpha"
 
 
-def plain_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Tensor) -> Parameters:
+def plain_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
     """By autograd, with a graph of its own; the parameters must track gradients."""
     found = torch.autograd.grad(
         loss(parameters, x, extra), tuple(parameters.values()), create_graph=True
@@ -40,14 +43,14 @@ def plain_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Tensor)
     return dict(zip(parameters, found, strict=True))
 
 
-def functional_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Tensor) -> Parameters:
+def functional_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
     """By `torch.func.grad`: it can be vmapped."""
     found: Parameters = torch.func.grad(loss)(parameters, x, extra)
     return found
 
 
 def at_start(
-    loss: Loss, parameters: Parameters, variables: Variables, labels: Tensor, gradient: GradientOf
+    loss: Loss, parameters: Parameters, variables: Variables, labels: Any, gradient: GradientOf
 ) -> Parameters:
     """The gradient of all images at the parameters sent."""
     return gradient(loss, parameters, variables["x"], labels)

@@ -1,7 +1,8 @@
 """What an attack differentiates: a client's loss as a function of parameters, images and extras.
 
 A loss is `loss(parameters, x, extra) -> scalar`, the mean over the images. Of a classifier `extra`
-is the labels; of another model it is whatever else its loss depends on. No attack knows more.
+is the labels; of another model it is whatever else its loss depends on: of a denoiser the time
+steps and the noise (`fedsec.inversion.denoiser`). No attack knows more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from fedsec.core.functional import Parameters, State, state_of
 from fedsec.errors import SettingsError
 
-Loss = Callable[[Parameters, Tensor, Tensor], Tensor]
+Loss = Callable[[Parameters, Tensor, Any], Tensor]
 """(parameters, x, extra) -> the mean loss over the images."""
 
 
@@ -42,7 +44,7 @@ class Victim:
         return replace(self, parameters=parameters)
 
     def to(self, device: torch.device | str) -> Victim:
-        """The same victim with parameters and buffers on a device. Only of a classifier."""
+        """The same victim with parameters and buffers on a device. This one is of a classifier."""
         state = State(self.parameters, self.buffers).to(device)
         return _classifier(self.net, state)
 

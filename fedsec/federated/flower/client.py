@@ -42,7 +42,6 @@ from fedsec.federated.flower.records import (
 from fedsec.federated.local import Plan, server_rate
 from fedsec.federated.privacy import Defence, apply_defences
 from fedsec.federated.task import Task
-from fedsec.metrics.classification import evaluate
 
 
 def to_client_app(
@@ -114,7 +113,9 @@ class _Clients:
             local, mine.part, seed=self.seed, number=number, client=mine.client,
             times=_times(config, local, mine.client, number),
         )  # fmt: skip
-        trained = one_by_one(mine.task.net, state, mine.task.train, [steps], local, number)[0]
+        (trained,) = one_by_one(
+            mine.task.net, state, mine.task.train, [steps], local, number, mine.task.loss
+        )
         generator = torch_stream(self.seed, "defence", number, mine.client, mine.device)
         update = apply_defences(trained.update, self.defences, generator)
         moved = apply_updates(state, [update], by_samples, server_rate(local, number))
@@ -122,7 +123,7 @@ class _Clients:
 
     def probe(self, message: Message, context: Context) -> Message:
         mine = _own(self.task, context)
-        found = evaluate(mine.task.net, mine.state(message), mine.images())
+        found = mine.task.loss.evaluate(mine.task.net, mine.state(message), mine.images())
         figures = {SAMPLES: found.n, "loss": found.loss, "accuracy": found.accuracy}
         return _reply(message, figures)
 

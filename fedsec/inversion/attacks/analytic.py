@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from fedsec.core.functional import Parameters
 from fedsec.errors import SettingsError
 from fedsec.inversion.attack import Adaptation, Watch
+from fedsec.inversion.attacks.knowing import refuse_diffusion
 from fedsec.inversion.case import Case, Reconstruction
 
 FAINT = 1e-6  # relative: a unit whose slope is below it is off
@@ -79,6 +80,7 @@ class Analytic:
         `watch` change nothing. Raises SettingsError, naming the layer, where the first one is not a
         linear layer with a bias that sees the image itself.
         """
+        refuse_diffusion(case)
         begun = time.perf_counter()
         found = first_layer_images(
             case.observed[0].update.tensors, case.victim.net, case.shape, n=case.n,

@@ -5,7 +5,8 @@ Story       dummy images and dummy labels start at N(0, 1); L-BFGS moves both un
 Paper       Zhu, Liu, Han (2019), Deep leakage from gradients, NeurIPS. Labels are probabilities:
             the softmax of what is moved.
 Departures  The distance is divided by |gradient|^2. Labels that are known are given, not learnt.
-            A change of parameters is compared as its mean gradient.
+            A change of parameters is compared as its mean gradient. A diffusion model has no
+            labels: steps and noise are as known, else drawn at random once (DLG-dm in the papers).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fedsec.inversion.attack import Adaptation, Search, Watch, invert
-from fedsec.inversion.attacks.knowing import known_labels
+from fedsec.inversion.attack import Adaptation, Search, Watch
+from fedsec.inversion.attacks.knowing import invert_told, known_labels
 from fedsec.inversion.case import Case, Reconstruction
 from fedsec.inversion.distances import squared
 from fedsec.inversion.optimisers import LBFGS, Optimiser
@@ -45,10 +46,13 @@ class DLG:
         watch: Watch | None = None,
     ) -> Reconstruction:
         """Images and labels."""
-        search = Search(
+        return invert_told(
+            case, self.search(), known_labels, generator=generator, adapt=adapt, watch=watch
+        )
+
+    def search(self) -> Search:
+        """How images are looked for."""
+        return Search(
             distance=squared, start=self.start, optimiser=self.optimiser, box=False,
             iterations=self.iterations, restarts=self.restarts,
         )  # fmt: skip
-        return invert(
-            case, search, labels=known_labels(case), generator=generator, adapt=adapt, watch=watch
-        )

@@ -6,7 +6,8 @@ Paper       Geiping, Bauermeister, Dröge, Moeller (2020), Inverting gradients, 
             times 0.1 after 3/8, 5/8 and 7/8 of 4,800 iterations, from N(0, 1).
 Departures  Labels that are not known are recovered first. Of a change of parameters it takes the
             direction, as if it were one gradient: its own way through local steps, unrolling them,
-            is the attack `simulation`.
+            is the attack `simulation`. A diffusion model has no labels: steps and noise are as
+            known, else drawn at random once (InvG-dm in the papers).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fedsec.inversion.attack import Adaptation, Search, Watch, invert
-from fedsec.inversion.attacks.knowing import labels_of
+from fedsec.inversion.attack import Adaptation, Search, Watch
+from fedsec.inversion.attacks.knowing import invert_told, labels_of
 from fedsec.inversion.case import Case, Reconstruction
 from fedsec.inversion.distances import Distance, cosine
 from fedsec.inversion.optimisers import Adam, Optimiser
@@ -51,10 +52,9 @@ class InvertingGradients:
         watch: Watch | None = None,
     ) -> Reconstruction:
         """The images."""
-        return invert(
-            case, self.search(), labels=labels_of(case), generator=generator, adapt=adapt,
-            watch=watch,
-        )  # fmt: skip
+        return invert_told(
+            case, self.search(), labels_of, generator=generator, adapt=adapt, watch=watch
+        )
 
     def search(self) -> Search:
         """How images are looked for."""

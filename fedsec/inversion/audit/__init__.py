@@ -7,18 +7,22 @@ run, clock, scope          all of it, within a time
 record, page, pictures, figures, words   the report: one JSON and one HTML file
 """
 
-from fedsec.inversion.audit.client import Recipe, make_client
+from fedsec.inversion.audit.client import Recipe, make_client, make_diffusion_client
 from fedsec.inversion.audit.clock import Follow
 from fedsec.inversion.audit.cost import Cost
 from fedsec.inversion.audit.page import render, write_audit
 from fedsec.inversion.audit.record import About, to_record
 from fedsec.inversion.audit.run import Audit, audit
-from fedsec.inversion.audit.scope import QUICK, Scope
+from fedsec.inversion.audit.scope import DIFFUSION, QUICK, QUICK_DIFFUSION, Scope
 from fedsec.inversion.audit.subject import Subject
-from fedsec.inversion.audit.threats import THREATS, Threat
+from fedsec.inversion.audit.threats import DIFFUSION_THREATS, EVERY_THREAT, THREATS, Threat
 
 __all__ = [
+    "DIFFUSION",
+    "DIFFUSION_THREATS",
+    "EVERY_THREAT",
     "QUICK",
+    "QUICK_DIFFUSION",
     "THREATS",
     "About",
     "Audit",
@@ -30,6 +34,7 @@ __all__ = [
     "Threat",
     "audit",
     "make_client",
+    "make_diffusion_client",
     "render",
     "to_record",
     "write_audit",

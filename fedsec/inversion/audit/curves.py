@@ -1,8 +1,9 @@
 """What leaks as something is varied: a defence's strength, local steps, images in a step.
 
 Each point is measured on the same few clients, made from the data set, by the same attacks with the
-labels known; the one that does best counts. Beside it stand the same with an attacker who knows the
-defence, and the accuracy that training with the defence comes to.
+labels known (of a diffusion model time steps and noise); the one that does best counts. Beside it
+stand the same with an attacker who knows the defence, and the accuracy that training with the
+defence comes to.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from fedsec.inversion.attacks import Attack
 from fedsec.inversion.audit.findings import Finding, Ground, begun, find
 from fedsec.inversion.audit.ladders import Protection, protected
 from fedsec.inversion.audit.subject import Subject
+from fedsec.inversion.denoiser import DiffusionVictim
+from fedsec.inversion.victim import Victim
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,18 @@ class Curve:
 Clients = list[tuple[Subject, Ground]]
 
 
+def curves_know(victim: Victim) -> str:
+    """The threat model of curves."""
+    return "known-noise" if isinstance(victim, DiffusionVictim) else "labels"
+
+
+def _told(subject: Subject) -> Knowledge:
+    facts = subject.facts
+    if isinstance(subject.victim, DiffusionVictim):
+        return Knowledge(t=facts.t, noise=facts.noise)
+    return Knowledge(labels=facts.labels)
+
+
 def leak(
     clients: Clients,
     attacks: Mapping[str, Attack],
@@ -113,7 +128,7 @@ def leak(
     protection: Protection | None = None,
     adaptive: bool = False,
 ) -> Leak | None:
-    """What the attacks get of these clients, with their labels known.
+    """What the attacks get of these clients, with their labels, or steps and noise, known.
 
     adaptive  the attacker knows the protection
 
@@ -129,10 +144,9 @@ def leak(
                 draw = torch_stream(seed, "defence", place, device=ground.population.x.device)
                 subject, defence = protected(subject, protection, draw)
                 adapt = adaptation_to(defence) if adaptive else None
-            known = Knowledge(labels=subject.facts.labels)
             one = find(
-                subject, attack, knowledge=known, ground=ground, seed=seed + place, name=name,
-                adapt=adapt, watch=share,
+                subject, attack, knowledge=_told(subject), ground=ground, seed=seed + place,
+                name=name, adapt=adapt, watch=share,
             )  # fmt: skip
             if one.found is not None and one.found.stopped == "interrupted":
                 return None

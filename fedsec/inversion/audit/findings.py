@@ -13,9 +13,9 @@ from torch import Tensor
 from fedsec.core.record import Knowledge
 from fedsec.core.rng import torch_stream
 from fedsec.data.images import Images
-from fedsec.errors import SettingsError
+from fedsec.errors import SettingsError, UpdateError
 from fedsec.inversion.attack import Adaptation, Watch
-from fedsec.inversion.attacks import ATTACKS, Attack
+from fedsec.inversion.attacks import ATTACKS, DIFFUSION_ATTACKS, Attack
 from fedsec.inversion.audit.subject import Subject
 from fedsec.inversion.case import Reconstruction
 from fedsec.inversion.scores import Scores, controls, score
@@ -82,14 +82,15 @@ def ground_of(subject: Subject, population: Images, seed: int) -> Ground:
 
 
 def attack_of(name: str, **settings: Any) -> Attack:
-    """An attack of the table, with those of the settings that it has.
+    """An attack of either table, with those of the settings that it has.
 
     Raises SettingsError where there is no such attack, or a setting is out of its range.
     """
-    if name not in ATTACKS:
-        raise SettingsError(f"there is no attack {name!r}: choose from {', '.join(ATTACKS)}")
-    own = {field.name for field in fields(ATTACKS[name])}
-    made: Attack = ATTACKS[name](**{key: value for key, value in settings.items() if key in own})
+    every = ATTACKS | DIFFUSION_ATTACKS
+    if name not in every:
+        raise SettingsError(f"there is no attack {name!r}: choose from {', '.join(every)}")
+    own = {field.name for field in fields(every[name])}
+    made: Attack = every[name](**{key: value for key, value in settings.items() if key in own})
     return made
 
 
@@ -114,7 +115,7 @@ def find(
     generator = torch_stream(seed, f"{name}, {threat}", device=case.device)
     try:
         found = attack(case, generator=generator, adapt=adapt, watch=watch)
-    except SettingsError as error:
+    except (SettingsError, UpdateError) as error:
         return replace(blank, why_not=str(error))
     x = found.x.detach()
     if ground.truth is None:

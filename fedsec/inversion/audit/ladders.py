@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
+from torch.func import grad, vmap
 
-from fedsec.core.functional import State
+from fedsec.core.functional import Parameters, State
+from fedsec.core.record import Update
 from fedsec.data.images import Images
 from fedsec.errors import SettingsError
 from fedsec.federated.local import FullGradient
@@ -25,12 +28,16 @@ from fedsec.federated.privacy import (
     Signs,
     Soteria,
     TopK,
+    gaussian,
     private_gradient,
 )
+from fedsec.federated.privacy.laws import with_noise
+from fedsec.federated.privacy.private_gradient import sum_of_clipped
 from fedsec.federated.simulate import Federation
 from fedsec.inversion.adapt import ADAPTATIONS, unchanged
 from fedsec.inversion.audit.subject import Subject
 from fedsec.inversion.case import Observed
+from fedsec.inversion.denoiser import DiffusionVictim
 
 Protection = Defence | Soteria | PrivateSGD
 Known = Defence | PrivateSGD
@@ -74,6 +81,8 @@ def _sent(
     own = _own(subject, protection, seen)
     if not isinstance(own, PrivateSGD):
         return replace(seen, update=own(seen.update, generator))
+    if isinstance(subject.victim, DiffusionVictim):
+        return replace(seen, update=_private_denoising(subject, own, seen, generator))
     if subject.kind != "gradient":
         raise SettingsError("DP-SGD is applied here to clients that send one gradient")
     truth = _images(subject, own)
@@ -88,8 +97,32 @@ def _own(subject: Subject, protection: Protection, seen: Observed) -> Known:
     """The defence that the client makes of its images, where it makes one."""
     if not isinstance(protection, Soteria):
         return protection
+    if isinstance(subject.victim, DiffusionVictim):
+        raise SettingsError(
+            "Soteria cuts features of a classifier's last dense layer, and a diffusion model has"
+            " none: take noise, top-k, bits or dp-sgd"
+        )
     state = State(seen.parameters, subject.victim.buffers)
     return protection(subject.victim.net, state, _images(subject, protection).x)
+
+
+def _private_denoising(
+    subject: Subject, settings: PrivateSGD, seen: Observed, generator: torch.Generator
+) -> Update:
+    """One gradient of the diffusion loss by DP-SGD: each image's clipped, noise on their sum."""
+    truth, facts = _images(subject, settings), subject.facts
+    if facts.t is None or subject.noise is None:
+        raise SettingsError("DP-SGD needs the client's time steps and noise, which are not known")
+
+    def of_one(parameters: Parameters, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        return subject.victim.loss(parameters, x[None], (t[None], eps[None]))
+
+    t = torch.tensor(facts.t, device=truth.x.device)
+    each = vmap(grad(of_one), in_dims=(None, 0, 0, 0))(seen.parameters, truth.x, t, subject.noise)
+    total = sum_of_clipped(each, settings.norm)
+    noisy = with_noise(total, settings.noise_multiplier * settings.norm, gaussian, generator)
+    tensors = {name: value / len(truth) for name, value in noisy.items()}
+    return replace(seen.update, tensors=tensors).checked()
 
 
 def can_adapt(protection: Protection) -> bool:

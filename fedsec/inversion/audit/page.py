@@ -13,6 +13,7 @@ from fedsec.inversion.audit.figures import drawing
 from fedsec.inversion.audit.pictures import MOST, rows_of
 from fedsec.inversion.audit.record import About, to_record
 from fedsec.inversion.audit.run import Audit
+from fedsec.inversion.audit.threats import IN_WORDS
 from fedsec.inversion.audit.verdict import EXPOSED, PARTLY
 
 HTML, JSON = "audit.html", "audit.json"
@@ -74,7 +75,7 @@ def headline(record: Mapping[str, Any]) -> str:
     where = next(one for one in record["threats"] if one["verdict"]["level"] == worst)
     n_hit, n = where["verdict"]["exposed"], where["verdict"]["n"]
     who = "An honest but curious server can rebuild" if not where["knows"] else (
-        f"A server that knows {_listed(where['knows'])} can rebuild"
+        f"A server that knows {_listed(_in_words(where['knows']))} can rebuild"
     )  # fmt: skip
     return f"{who} {n_hit} of {n} images from what this client sent."
 
@@ -128,6 +129,10 @@ def spread(values: list[float] | None) -> str:
     if max(values) - min(values) < 5e-4:
         return f"{mean:.1%}"
     return f"{mean:.1%} ({min(values):.1%} to {max(values):.1%})"
+
+
+def _in_words(names: list[str]) -> list[str]:
+    return [name if name == "labels" else IN_WORDS.get(name, name) for name in names]
 
 
 def _listed(names: list[str]) -> str:

@@ -16,12 +16,13 @@ import torch
 from fedsec import __version__
 from fedsec.core.record import Knowledge
 from fedsec.federated.history import described
-from fedsec.inversion.audit.curves import Curve, Leak, Point
+from fedsec.inversion.audit.curves import Curve, Leak, Point, curves_know
 from fedsec.inversion.audit.findings import Finding
-from fedsec.inversion.audit.run import CURVES_KNOW, Audit
-from fedsec.inversion.audit.threats import THREATS
+from fedsec.inversion.audit.run import Audit
+from fedsec.inversion.audit.threats import EVERY_THREAT, IN_WORDS
 from fedsec.inversion.audit.verdict import GUESSES, RULES
-from fedsec.inversion.audit.words import ATTACK_WORDS, LIMITS
+from fedsec.inversion.audit.words import ATTACK_WORDS, DIFFUSION_WORDS, LIMITS
+from fedsec.inversion.denoiser import DiffusionVictim
 
 FORMAT = "fedsec audit 1"
 
@@ -43,6 +44,8 @@ class About:
 def to_record(audit: Audit, about: About) -> dict[str, Any]:
     """The audit as data fit for JSON: no NaN, no infinities, no arrays."""
     subject, data = audit.subject, audit.data
+    curves_known = EVERY_THREAT[curves_know(subject.victim)].knows
+    words = DIFFUSION_WORDS if isinstance(subject.victim, DiffusionVictim) else ATTACK_WORDS
     return plain({
         "format": FORMAT,
         "fedsec": __version__,
@@ -75,8 +78,8 @@ def to_record(audit: Audit, about: About) -> dict[str, Any]:
             for name, scores in audit.guesses.items()
         },
         "threats": [
-            {"name": one.threat, "title": THREATS[one.threat].title,
-             "says": THREATS[one.threat].says, "knows": THREATS[one.threat].knows,
+            {"name": one.threat, "title": EVERY_THREAT[one.threat].title,
+             "says": EVERY_THREAT[one.threat].says, "knows": EVERY_THREAT[one.threat].knows,
              "verdict": asdict(one)}
             for one in audit.verdicts
         ],
@@ -84,11 +87,12 @@ def to_record(audit: Audit, about: About) -> dict[str, Any]:
         "curves": [of_curve(one) for one in audit.curves],
         "curves_by": {
             "attacks": audit.curve_by, "iterations": audit.scope.curve_iterations,
-            "knows": THREATS[CURVES_KNOW].knows, "clients": audit.scope.clients,
+            "knows": curves_known, "clients": audit.scope.clients,
             "recipe": str(audit.recipe), "settings": described(audit.recipe),
+            "knows_in_words": " and ".join(IN_WORDS.get(one, one) for one in curves_known),
             "cost_rounds": audit.scope.cost_rounds, "cost_seeds": audit.scope.cost_seeds,
         },
-        "attacks": {one.attack: ATTACK_WORDS[one.attack] for one in audit.findings},
+        "attacks": {one.attack: words[one.attack] for one in audit.findings},
         "remarks": audit.remarks,
         "rules": RULES,
         "limits": LIMITS,
@@ -98,7 +102,7 @@ def to_record(audit: Audit, about: About) -> dict[str, Any]:
 
 def by_strength(findings: Sequence[Finding]) -> list[Finding]:
     """Threat model by threat model, in each the strongest attack first."""
-    place = {threat: at for at, threat in enumerate(THREATS)}
+    place = {threat: at for at, threat in enumerate(EVERY_THREAT)}
     return sorted(findings, key=lambda one: (place[one.threat], *(-x for x in one.strength)))
 
 
@@ -115,7 +119,7 @@ def of_finding(one: Finding) -> dict[str, Any]:
             "loss": found.loss, "iterations": found.iterations, "evaluations": found.evaluations,
             "seconds": found.seconds, "stopped": found.stopped,
             "labels": None if found.labels is None else found.labels.tolist(),
-            "nearest": one.nearest,
+            "nearest": one.nearest, "t": found.t,
         }  # fmt: skip
     if scores is not None and one.exposed is not None:
         record |= {

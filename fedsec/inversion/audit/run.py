@@ -10,18 +10,19 @@ recipe, so they need no truth about the client itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fedsec.core.record import Knowledge
 from fedsec.data.images import ImageData
-from fedsec.errors import SettingsError
+from fedsec.errors import FedsecError, SettingsError
 from fedsec.inversion.attack import Watch
 from fedsec.inversion.attacks import Attack
+from fedsec.inversion.attacks.gidm_plus import times_of
 from fedsec.inversion.audit.client import Recipe
 from fedsec.inversion.audit.clock import Clock, Follow, Job
 from fedsec.inversion.audit.cost import Cost
-from fedsec.inversion.audit.curves import Curve
+from fedsec.inversion.audit.curves import Curve, curves_know
 from fedsec.inversion.audit.findings import (
     Finding,
     Ground,
@@ -31,11 +32,12 @@ from fedsec.inversion.audit.findings import (
     ground_of,
     settings_of,
 )
-from fedsec.inversion.audit.scope import Scope
+from fedsec.inversion.audit.scope import DIFFUSION, Scope
 from fedsec.inversion.audit.subject import Subject
 from fedsec.inversion.audit.sweeps import Sweeps
-from fedsec.inversion.audit.threats import THREATS
+from fedsec.inversion.audit.threats import EVERY_THREAT, threats_on
 from fedsec.inversion.audit.verdict import Verdict, verdict
+from fedsec.inversion.denoiser import DiffusionVictim
 from fedsec.inversion.layers import refuse_unfit, remarks
 from fedsec.inversion.scores import Scores
 
@@ -75,7 +77,7 @@ class Audit:
     def cut_short(self) -> tuple[str, ...]:
         """Attacks that did not get all their iterations."""
         return tuple(
-            f"{one.attack} ({THREATS[one.threat].title})"
+            f"{one.attack} ({EVERY_THREAT[one.threat].title})"
             for one in self.findings
             if one.found is not None and one.found.stopped in ("time", "interrupted")
         )
@@ -96,16 +98,19 @@ def audit(
     recipe  how clients train that curves are measured on
     cost    a federation that the accuracy with each defence is measured in; None for no cost
 
-    Raises SettingsError where the network cannot be attacked, or images do not fit it.
+    Raises SettingsError where the network cannot be attacked, images do not fit it, or a threat
+    model is of another kind of network.
     """
-    scope = Scope() if scope is None else scope
+    if scope is None:
+        scope = DIFFUSION if isinstance(subject.victim, DiffusionVictim) else Scope()
+    refuse_other_threats(subject, scope)
     refuse_unfit(subject.victim, subject.shape, subject.n_classes)
     ground = ground_of(subject, data.train, seed)
     jobs = attack_jobs(subject, ground, scope, seed)
-    sweeps = Sweeps(subject.victim, data, recipe, scope, cost, seed)
+    sweeps = Sweeps(subject.victim, data, recipe, scope, cost, seed, subject.prior)
     clock = Clock(Follow() if follow is None else follow, len(jobs) + sweeps.n_jobs)
     findings = tuple(clock.play(jobs))
-    chosen = curve_attacks(findings)
+    chosen = curve_attacks(findings, subject)
     curves = sweeps.measured(clock, {name: _for_curves(name, scope) for name in chosen})
     unfinished = bool(clock.left_out)
     return Audit(
@@ -114,8 +119,42 @@ def audit(
         verdicts=tuple(
             verdict(name, findings, ground.guesses, unfinished) for name in scope.threats
         ),
-        remarks=tuple(remarks(subject.victim.net)), left_out=tuple(clock.left_out),
+        remarks=(*remarks(subject.victim.net), *time_remarks(subject)),
+        left_out=tuple(clock.left_out),
     )  # fmt: skip
+
+
+def refuse_other_threats(subject: Subject, scope: Scope) -> None:
+    """Raises SettingsError for a threat model that is not of this kind of network."""
+    fit = threats_on(subject.victim)
+    for name in scope.threats:
+        if name not in fit:
+            raise SettingsError(
+                f"threat model {name!r} is not one of this kind of network: there are"
+                f" {', '.join(fit)}"
+            )
+
+
+def time_remarks(subject: Subject) -> Iterator[str]:
+    """What the gradient of a diffusion model says of its time steps, without any attack."""
+    if not isinstance(subject.victim, DiffusionVictim):
+        return
+    try:
+        found = times_of(subject.case(Knowledge()))
+    except FedsecError as error:
+        yield f"The client's time steps cannot be read off its gradient: {error}."
+        return
+    true = subject.facts.t
+    if true is None:
+        right = ""
+    elif set(found.t) == set(true):
+        right = ", which is right"
+    else:
+        right = f", where they were {', '.join(map(str, sorted(true)))}"
+    yield (
+        "The gradient of the first layer that sees the time shows the client's time steps, whatever"
+        f" its images and noise: {found}{right}."
+    )
 
 
 def attack_jobs(subject: Subject, ground: Ground, scope: Scope, seed: int) -> list[Job[Finding]]:
@@ -126,7 +165,7 @@ def attack_jobs(subject: Subject, ground: Ground, scope: Scope, seed: int) -> li
 
         def run(watch: Watch) -> Finding:
             try:
-                knowledge = THREATS[threat].told(subject.facts, subject.kind)
+                knowledge = EVERY_THREAT[threat].told(subject.facts, subject.kind)
             except SettingsError as error:
                 blank = Finding(threat, name, settings_of(attack), Knowledge())
                 return replace(blank, why_not=str(error))
@@ -136,27 +175,31 @@ def attack_jobs(subject: Subject, ground: Ground, scope: Scope, seed: int) -> li
             )  # fmt: skip
             return begun(found)
 
-        return Job(f"{name}: {THREATS[threat].title}", run)
+        return Job(f"{name}: {EVERY_THREAT[threat].title}", run)
 
     return [
         job(threat, name)
         for threat in scope.threats
-        for name in THREATS[threat].attacks
+        for name in EVERY_THREAT[threat].attacks
         if name in scope.attacks
     ]
 
 
-USUAL = "agic"
 EXACT = "analytic"  # takes no time where it can be used
-CURVES_KNOW = "labels"  # the threat model of curves
 
 
-def curve_attacks(findings: tuple[Finding, ...]) -> tuple[str, ...]:
-    """The attack that was strongest with labels known, and the analytic one where it fits."""
-    of = [one for one in findings if one.threat == CURVES_KNOW and one.scores is not None]
+def curve_attacks(findings: tuple[Finding, ...], subject: Subject) -> tuple[str, ...]:
+    """The strongest attack that knows what those of curves do, and the analytic one where it fits.
+
+    What is known is labels, or steps and noise of a diffusion model.
+    """
+    threat, usual = curves_know(subject.victim), "agic"
+    if isinstance(subject.victim, DiffusionVictim):
+        usual = "pixels" if subject.prior is None else "gidm"
+    of = [one for one in findings if one.threat == threat and one.scores is not None]
     best = max(of, key=lambda one: one.strength, default=None)
     fits = any(one.attack == EXACT and one.found is not None for one in findings)
-    return (USUAL if best is None else best.attack, *([EXACT] if fits else []))
+    return (usual if best is None else best.attack, *([EXACT] if fits else []))
 
 
 def _for_curves(name: str, scope: Scope) -> Attack:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fedsec.errors import SettingsError
-from fedsec.inversion.attacks import ATTACKS
+from fedsec.inversion.attacks import ATTACKS, DIFFUSION_ATTACKS
 from fedsec.inversion.audit.ladders import LADDERS
-from fedsec.inversion.audit.threats import THREATS
+from fedsec.inversion.audit.threats import DIFFUSION_THREATS, EVERY_THREAT, THREATS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class Scope:
 
     def __post_init__(self) -> None:
         for what, given, known in (
-            ("threat model", self.threats, THREATS),
-            ("attack", self.attacks, ATTACKS),
+            ("threat model", self.threats, EVERY_THREAT),
+            ("attack", self.attacks, ATTACKS | DIFFUSION_ATTACKS),
             ("defence", self.ladders, LADDERS),
         ):
             for name in given:
@@ -74,4 +74,16 @@ QUICK = Scope(
     iterations=400, restarts=1, clients=2, curve_iterations=250, steps=(1, 4), batches=(1, 4),
     ladders=("noise", "top-k", "bits"), rungs=3, cost_rounds=10, cost_seeds=2,
 )  # fmt: skip
+"""A few minutes for digits on two cores."""
+
+DIFFUSION = Scope(
+    threats=tuple(DIFFUSION_THREATS), attacks=tuple(DIFFUSION_ATTACKS), iterations=600, restarts=4,
+    clients=4, curve_iterations=600, steps=(), batches=(1, 2, 4),
+    ladders=("noise", "top-k", "bits"), cost_rounds=0,
+)  # fmt: skip
+"""Of clients that train a diffusion model: they send one gradient, and have no accuracy to lose."""
+
+QUICK_DIFFUSION = replace(
+    DIFFUSION, iterations=200, restarts=2, clients=1, curve_iterations=200, batches=(1, 2), rungs=2
+)
 """A few minutes for digits on two cores."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from fedsec.core.record import Knowledge
 from fedsec.data.images import Images
+from fedsec.diffusion.model import DiffusionModel
 from fedsec.inversion.case import Case, Observed
 from fedsec.inversion.victim import Victim
 
@@ -20,6 +23,8 @@ class Subject:
     n          images of the client
     facts      what is true of the client; None where the auditor does not know it. A threat model
                tells the attacker some of it
+    noise      what a diffusion client added to its images, where the auditor knows it
+    prior      a trained diffusion model that attackers have, or None
     truth      the client's images; None where the auditor does not have them: then attacks run, and
                cannot be scored
     """
@@ -31,6 +36,8 @@ class Subject:
     n_classes: int
     facts: Knowledge
     truth: Images | None = None
+    noise: Tensor | None = None
+    prior: DiffusionModel | None = None
 
     @property
     def kind(self) -> str:
@@ -41,5 +48,6 @@ class Subject:
         """The question to an attacker who knows this."""
         return Case(
             victim=self.victim, observed=self.observed, shape=self.shape, n=self.n,
-            n_classes=self.n_classes, knowledge=knowledge,
+            n_classes=self.n_classes, knowledge=knowledge, prior=self.prior,
+            noise=self.noise if knowledge.noise else None,
         )  # fmt: skip

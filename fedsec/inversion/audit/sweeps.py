@@ -8,17 +8,20 @@ from functools import cached_property, partial
 from typing import Any
 
 from fedsec.data.images import ImageData
+from fedsec.diffusion.model import DiffusionModel
 from fedsec.errors import FedsecError
 from fedsec.federated.local import FullGradient, LocalTraining
 from fedsec.inversion.attack import Watch
 from fedsec.inversion.attacks import Attack
-from fedsec.inversion.audit.client import Recipe, make_client
+from fedsec.inversion.audit.client import Recipe, make_client, make_diffusion_client
 from fedsec.inversion.audit.clock import Clock, Job
 from fedsec.inversion.audit.cost import Cost
 from fedsec.inversion.audit.curves import Clients, Curve, Point, best_guess, leak
 from fedsec.inversion.audit.findings import ground_of
 from fedsec.inversion.audit.ladders import LADDERS, Protection, can_adapt
 from fedsec.inversion.audit.scope import Scope
+from fedsec.inversion.audit.subject import Subject
+from fedsec.inversion.denoiser import DiffusionVictim
 from fedsec.inversion.victim import Victim
 
 STEPS, BATCHES, PLAIN = "steps", "batches", "no defence"
@@ -46,6 +49,7 @@ class Sweeps:
     scope: Scope
     cost: Cost | None
     seed: int
+    prior: DiffusionModel | None = None
 
     @property
     def n_jobs(self) -> int:
@@ -162,8 +166,13 @@ class Sweeps:
 
     def _made(self, recipe: Recipe) -> Clients:
         seeds = range(self.seed + FIRST, self.seed + FIRST + self.scope.clients)
-        made = [make_client(self.victim, self.data, recipe, seed) for seed in seeds]
+        made = [self._one(recipe, seed) for seed in seeds]
         return [(one, ground_of(one, self.data.train, self.seed)) for one in made]
+
+    def _one(self, recipe: Recipe, seed: int) -> Subject:
+        if isinstance(self.victim, DiffusionVictim):
+            return make_diffusion_client(self.victim, self.data, recipe, seed, prior=self.prior)
+        return make_client(self.victim, self.data, recipe, seed)
 
 
 def _points(curve: str, pieces: Iterable[Piece]) -> tuple[Point, ...]:

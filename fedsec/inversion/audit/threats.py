@@ -12,8 +12,13 @@ from dataclasses import dataclass, replace
 
 from fedsec.core.record import Knowledge
 from fedsec.errors import SettingsError
+from fedsec.inversion.denoiser import DiffusionVictim
+from fedsec.inversion.victim import Victim
 
-FLAGS = {"labels": "labels", "lr": "lr", "steps": "steps", "batch": "batch", "order": "order"}
+FLAGS = {
+    "labels": "labels", "lr": "lr", "steps": "steps", "batch": "batch", "order": "order", "t": "t",
+    "noise": "noise",
+}  # fmt: skip
 """Field of Knowledge -> the setting that gives it."""
 
 
@@ -24,7 +29,7 @@ class Threat:
     title    in a few words
     says     who this is
     knows    fields of Knowledge that the attacker is told
-    attacks  that make use of just this, by their names in ATTACKS
+    attacks  that make use of just this, by their names in ATTACKS or DIFFUSION_ATTACKS
     """
 
     title: str
@@ -95,3 +100,34 @@ THREATS: dict[str, Threat] = {
     ),
 }
 """From the least to the most that an attacker knows."""
+
+DIFFUSION_THREATS: dict[str, Threat] = {
+    "private-noise": Threat(
+        title="Server reads the update of a diffusion model",
+        says=(
+            "An honest but curious server. The client drew time steps and noise itself, and told"
+            " nobody. The steps are read off the gradient; noise is looked for with the images."
+        ),
+        knows=(),
+        attacks=("gidm+", "dlg", "inverting-gradients"),
+    ),
+    "known-noise": Threat(
+        title="Server sent time steps and noise",
+        says=(
+            "A server that coordinates the training: it chose the time steps, and the noise or its"
+            " seed, so it knows all that went into the gradient but the images."
+        ),
+        knows=("t", "noise"),
+        attacks=("gidm", "gidm-latent", "pixels", "dlg", "inverting-gradients"),
+    ),
+}
+"""The same of clients that train a diffusion model."""
+
+EVERY_THREAT: dict[str, Threat] = THREATS | DIFFUSION_THREATS
+IN_WORDS = {"t": "the time steps", "noise": "the noise", "labels": "the labels"}
+"""How a report calls what is known, where it is not its name."""
+
+
+def threats_on(victim: Victim) -> dict[str, Threat]:
+    """The threat models of clients that train such a model."""
+    return DIFFUSION_THREATS if isinstance(victim, DiffusionVictim) else THREATS

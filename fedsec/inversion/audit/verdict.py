@@ -20,7 +20,7 @@ from jaxtyping import Bool
 from scipy.stats import binom
 
 from fedsec.inversion.audit.findings import MARGIN, Finding
-from fedsec.inversion.audit.threats import THREATS
+from fedsec.inversion.audit.threats import EVERY_THREAT
 from fedsec.inversion.scores import Scores
 
 ONCE_IN = 1000  # how rarely chance may do as well, for re-identification to count
@@ -62,7 +62,7 @@ def verdict(
     allowed = [
         one
         for one in findings
-        if one.found is not None and THREATS[threat].includes(THREATS[one.threat])
+        if one.found is not None and EVERY_THREAT[threat].includes(EVERY_THREAT[one.threat])
     ]
     if not allowed:
         said = "No attack was run." if unfinished else "No attack could be used: see why below."

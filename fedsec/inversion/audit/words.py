@@ -14,6 +14,16 @@ ATTACK_WORDS = {
 }
 """One line for each name in ATTACKS."""
 
+DIFFUSION_WORDS = {
+    "gidm": "Latents of a trained diffusion model, then pixels; steps and noise known.",
+    "gidm-latent": "The first half of gidm: only images that the model can make.",
+    "pixels": "Pixels alone, from noise; steps and noise known.",
+    "dlg": "Pixels by squared distance and L-BFGS; steps and noise as known, or one random draw.",
+    "inverting-gradients": "Direction, for smooth images; steps and noise as known, or one draw.",
+    "gidm+": "Reads the time steps off the gradient; images and noise together, with restarts.",
+}
+"""One line for each name in DIFFUSION_ATTACKS."""
+
 LIMITS = (
     "That an attack failed here is no proof that none works: attacks get better, and these have"
     " settings and luck. An attack that worked is proof that one does.",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedsec.errors import SettingsError
-from fedsec.inversion.optimisers import LBFGS, Adam
+from fedsec.inversion.optimisers import LBFGS, Adam, Separate
 
 N_STEPS = 60
 N_FAR = 25  # of L-BFGS: before torch takes a step for too small to be remembered
@@ -139,3 +139,25 @@ def test_rates_must_be_above_zero(lr: float) -> None:
         Adam(lr=lr)
     with pytest.raises(SettingsError, match="above 0"):
         LBFGS(lr=lr)
+
+
+def test_every_variable_moves_by_its_own_optimiser_and_in_its_own_iterations() -> None:
+    """Apart from the others, and with what it remembers: a rest is no step."""
+    fast, slow = Adam(lr=0.1, milestones=()), Adam(lr=0.01, milestones=())
+    both = {"x": starts(), "eps": starts()}
+    stepper = Separate(of={"x": fast, "eps": slow}, moves={"eps": lambda at: at % 3 == 1}).begin(
+        both
+    )
+    alone = {"x": {"x": starts()}, "eps": {"eps": starts()}}
+    steppers = {"x": fast.begin(alone["x"]), "eps": slow.begin(alone["eps"])}
+    for at in range(9):
+        found = {name: slopes_of(bowl, value) for name, value in both.items()}
+        stepper.step(found["x"][0], {name: one[1] for name, one in found.items()}, at / 9)
+        for name, own in steppers.items():
+            if name == "x" or at % 3 == 1:
+                losses, slopes = slopes_of(bowl, alone[name][name])
+                own.step(losses, {name: slopes}, at / 9)
+        for name, value in both.items():
+            assert torch.equal(value, alone[name][name])
+    with pytest.raises(SettingsError, match="no optimiser is given for eps"):
+        Separate(of={"x": fast}).begin(both)
