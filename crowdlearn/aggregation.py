@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -161,8 +161,12 @@ class Explanation:
         return "\n".join(lines)
 
 
+class Fitted:
+    """Base of `Aggregation`, and of `ShardedAggregation`, which a fit of coded votes returns."""
+
+
 @dataclass(frozen=True, eq=False)
-class Aggregation:
+class Aggregation(Fitted):
     """Posterior of every item's class, and what was learned about the workers.
 
     `posterior` rows sum to one. `labels` are class codes: the most probable class, ties broken at
@@ -355,6 +359,12 @@ class Aggregation:
         opinion = np.zeros((plain.n_votes, plain.n_classes))
         opinion[:, class_code.to_numpy()] = votes.opinion[known]
         return with_opinions(plain, opinion)
+
+
+if TYPE_CHECKING:
+    Outcome = Aggregation  # of votes in memory, which most are
+else:
+    Outcome = Fitted
 
 
 def _prefixed(prefix: str, bag: Interval) -> dict[str, np.ndarray]:

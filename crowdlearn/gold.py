@@ -11,17 +11,19 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Int32, Shaped
 
 from crowdlearn.errors import VotesError
-from crowdlearn.votes import Votes
+from crowdlearn.votes import Votes, VoteSet
 
 
 def gold_codes(
-    votes: Votes, gold: Mapping[Any, Any] | Shaped[np.ndarray, " *axes"] | None
-) -> Int32[np.ndarray, " item"]:
+    votes: VoteSet, gold: Mapping[Any, Any] | Shaped[np.ndarray, " *axes"] | None
+) -> Any:
     """Class code of every gold item, -1 for the others.
 
     `gold` maps item names to class names, or is such an array already. Raises VotesError for an
     unknown item or class, and for an array of another length, type or range.
     """
+    if not isinstance(votes, Votes):
+        return votes.gold_codes(gold)
     if gold is None:
         return np.full(votes.n_items, -1, dtype=np.int32)
     if isinstance(gold, Mapping):

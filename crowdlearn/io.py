@@ -59,7 +59,7 @@ def read_votes(
     all. Names are strings, or integers where a Parquet file or a table holds such. Raises
     VotesError naming file, row and column; the header of a CSV file is row 1.
     """
-    roles, known = check_columns(columns), _checked(classes)
+    roles, known = check_columns(columns), checked_classes(classes)
     soft = SoftRows(roles, known)
     with closing(parts_of(source, roles, format)) as opened:
         wide = (unfolded(part, roles) for part in opened)
@@ -87,7 +87,7 @@ def read_batches(
 
     Read and checked as by `read_votes`, all before the first batch. The last batch may be smaller.
     """
-    roles, known = check_columns(columns), _checked(classes)
+    roles, known = check_columns(columns), checked_classes(classes)
     with closing(parts_of(source, roles, None)) as parts:
         rows = collect(parts, VOTE_COLUMNS, columns=roles, classes=known, drop_missing=drop_missing)
     order = known or ordered_classes(rows.names["label"])
@@ -121,7 +121,7 @@ def read_wide(
     roles = {} if item is None else {"item": item}
     with closing(parts_of(source, roles, "wide")) as opened:
         parts = (unfolded(part, roles, workers) for part in opened)
-        rows = collect(parts, VOTE_COLUMNS, columns=roles, classes=_checked(classes))
+        rows = collect(parts, VOTE_COLUMNS, columns=roles, classes=checked_classes(classes))
     return _votes(rows, classes)
 
 
@@ -141,7 +141,7 @@ def votes_from_stream(
             f"{source}: {type(table).__name__} does not speak the Arrow C stream; pandas, polars, "
             "pyarrow and duckdb tables do"
         )
-    roles, known = check_columns(columns), _checked(classes)
+    roles, known = check_columns(columns), checked_classes(classes)
     parts: list[Part] = [table_part(source, table)]
     rows = collect(parts, VOTE_COLUMNS, columns=roles, classes=known, drop_missing=drop_missing)
     return _votes(rows, classes)
@@ -182,7 +182,8 @@ def read_labels(source: Any, classes: Sequence[str]) -> dict[str, str]:
     return {names[i]: classes[k] for i, k in zip(item.tolist(), label.tolist(), strict=True)}
 
 
-def _checked(classes: Sequence[Any] | None) -> list[str] | None:
+def checked_classes(classes: Sequence[Any] | None) -> list[str] | None:
+    """Class names as strings. Raises VotesError for fewer than two, or one that stands twice."""
     if classes is None:
         return None
     names = [str(name) for name in classes]
@@ -193,7 +194,7 @@ def _checked(classes: Sequence[Any] | None) -> list[str] | None:
 
 def _votes(rows: Rows, classes: Sequence[Any] | None) -> Votes:
     """Votes from coded rows; each column is let go as soon as it is not needed."""
-    order = _checked(classes) or ordered_classes(rows.names["label"])
+    order = checked_classes(classes) or ordered_classes(rows.names["label"])
     if len(order) < 2:
         raise VotesError(
             f"{rows.places[0][0]}: all votes say {order[0]!r}: a single class leaves nothing to "

@@ -24,8 +24,36 @@ from crowdlearn.grouping import group
 ITEMS_AT_ONCE = 1 << 18  # counted together, so that counting takes little memory of its own
 
 
+class VoteSet:
+    """Votes in memory (`Votes`), or coded on disk (`crowdlearn.shards.ShardedVotes`)."""
+
+    classes: tuple[str, ...]
+    workers: Any
+    votes_per_worker: Any
+
+    @property
+    def n_items(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def n_votes(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def n_workers(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def n_classes(self) -> int:
+        raise NotImplementedError
+
+    def gold_codes(self, gold: Any) -> Any:
+        """What is known of items, as codes; see `crowdlearn.gold.gold_codes`."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, eq=False)
-class Votes:
+class Votes(VoteSet):
     """Votes of workers on items; build one with `read_votes`, `from_table` or `from_codes`.
 
     `items` and `workers` are Arrow arrays of names in order of first appearance; `classes` is the

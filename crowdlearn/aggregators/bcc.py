@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from crowdlearn.aggregation import Aggregation, OnSweep
-from crowdlearn.aggregators.outcome import by_truth, clamped, conclude, dirichlet_accuracy
+from crowdlearn.aggregation import OnSweep, Outcome
+from crowdlearn.aggregators.outcome import by_truth, conclude, dirichlet_accuracy
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
 from crowdlearn.gold import gold_codes
@@ -29,7 +29,7 @@ from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, expected_prior, sweeper
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,12 @@ class Bcc:
 
     def fit(
         self,
-        votes: Votes,
+        votes: VoteSet,
         *,
         gold: Any = None,
         on_sweep: OnSweep | None = None,
         history: WorkerHistory | None = None,
-    ) -> Aggregation:
+    ) -> Outcome:
         """Variational posteriors of prior, confusions and truths.
 
         `history` adds its counts to the priors.
@@ -71,7 +71,7 @@ class Bcc:
         extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal) + earlier
         prior_count = self.prior_count + earlier_classes
         rng = np.random.default_rng(self.seed)
-        posterior = home.posterior(clamped(self.start(votes, rng), known))
+        posterior = home.start(self.start, rng)
 
         def step(state: tuple[Sums, Any, Any]) -> tuple[tuple[Sums, Any, Any], float, float]:
             prior, prior_divergence = expected_prior(state[0].totals, prior_count)

@@ -17,20 +17,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from crowdlearn.aggregation import Aggregation, OnSweep
+from crowdlearn.aggregation import Aggregation, OnSweep, Outcome
 from crowdlearn.aggregators.bcc import dirichlet_prior
-from crowdlearn.aggregators.outcome import beta_interval, by_truth, clamped, conclude
+from crowdlearn.aggregators.outcome import beta_interval, by_truth, conclude
 from crowdlearn.aggregators.resuming import earlier_run, threads_for
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
 from crowdlearn.errors import SettingsError
 from crowdlearn.gold import gold_codes
-from crowdlearn.inference.gibbs import Drawn, Streams, first_truths, run_chains
+from crowdlearn.inference.gibbs import Drawn, Streams, run_chains
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, sweeper
 from crowdlearn.sweeps.tables import drawn as drawn_table
-from crowdlearn.votes import Votes
+from crowdlearn.votes import Votes, VoteSet
 
 Earlier = tuple[np.ndarray, np.ndarray]  # what a history adds to the counts: workers', classes'
 
@@ -58,13 +58,13 @@ class BccGibbs:
 
     def fit(
         self,
-        votes: Votes,
+        votes: VoteSet,
         *,
         gold: Any = None,
         on_sweep: OnSweep | None = None,
         resume: Aggregation | None = None,
         history: WorkerHistory | None = None,
-    ) -> Aggregation:
+    ) -> Outcome:
         """Posterior means, intervals and draws.
 
         `resume` takes an earlier result on the same votes, gold and settings and adds `n_draws`
@@ -90,6 +90,7 @@ class BccGibbs:
             n_threads=share,
             on_sweep=on_sweep,
             before=before,
+            tally=None if isinstance(votes, Votes) else chains[0].home.tally,
         )
         kept = run.kept
         mean = kept.accuracy / kept.n
@@ -116,8 +117,8 @@ class BccGibbs:
 
     def chain(
         self,
-        votes: Votes,
-        known: np.ndarray,
+        votes: VoteSet,
+        known: Any,
         index: int,
         n_threads: int = 1,
         earlier: Earlier | None = None,
@@ -125,10 +126,9 @@ class BccGibbs:
         """Chain number `index` at its start; `known` are gold codes, -1 where there is none."""
         home = sweeper(votes, known, device=self.device, n_threads=n_threads)
         rng = np.random.default_rng([self.seed, index])
-        posterior = clamped(self.start(votes, rng), known)
         rows, classes = earlier or earlier_counts(None, votes)
         extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal) + rows
-        sums = home.counts(home.posterior(first_truths(posterior, rng)))
+        sums = home.counts(home.first_truths(self.start, rng))
         return _Chain(home, extra, self.prior_count + classes, sums)
 
 
@@ -152,11 +152,11 @@ class _Chain:
     prior_count: np.ndarray
     sums: Sums
 
-    def sweep(self, streams: Streams, tally: np.ndarray, keep: bool) -> Drawn:
+    def sweep(self, streams: Streams, tally: Any, keep: bool) -> Drawn:
         rng = streams(0)
         prior = rng.dirichlet(self.sums.totals + self.prior_count)
         table = drawn_table(self.sums.counts, self.extra, self.home.dtype, rng)
-        uniform = streams(1).random(self.home.votes.n_items)
+        uniform = self.home.uniform(streams(1))
         self.sums = self.home.draw(prior, table, uniform, tally, keep)
         return Drawn(prior, table, self.sums.bound)
 

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import xlogy
 
-from crowdlearn.aggregation import Aggregation, OnSweep
-from crowdlearn.aggregators.outcome import by_truth, clamped, conclude, dirichlet_accuracy
+from crowdlearn.aggregation import OnSweep, Outcome
+from crowdlearn.aggregators.outcome import by_truth, conclude, dirichlet_accuracy
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
 from crowdlearn.gold import gold_codes
@@ -27,7 +27,7 @@ from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, sweeper
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,12 @@ class DawidSkene:
 
     def fit(
         self,
-        votes: Votes,
+        votes: VoteSet,
         *,
         gold: Any = None,
         on_sweep: OnSweep | None = None,
         history: WorkerHistory | None = None,
-    ) -> Aggregation:
+    ) -> Outcome:
         """Maximum a posteriori prior and confusions, and the item posteriors they imply.
 
         The counts of a `history` are pseudocounts.
@@ -66,7 +66,7 @@ class DawidSkene:
         earlier, earlier_classes = earlier_counts(history, votes)
         extra = float(self.pseudocount) + earlier
         rng = np.random.default_rng(self.seed)
-        posterior = home.posterior(clamped(self.start(votes, rng), known))
+        posterior = home.start(self.start, rng)
 
         def step(state: tuple[Sums, Any, Any]) -> tuple[tuple[Sums, Any, Any], float, float]:
             prior = m_step_prior(state[0], earlier_classes)

@@ -23,7 +23,6 @@ from jaxtyping import Float
 
 from crowdlearn.aggregation import Interval
 from crowdlearn.sweeps import Sums, expected_prior
-from crowdlearn.votes import Votes
 
 GuessRule = Callable[[np.ndarray], tuple[np.ndarray, float]]
 """Counts of guessed labels -> (exp E ln guess, divergence from the prior)."""
@@ -41,26 +40,21 @@ def uniform_guess(
     return np.full(len(guessed), 1 / len(guessed)), 0.0
 
 
-def first_sums(
-    home: Any, votes: Votes, posterior: Any, easiness: float
-) -> tuple[Sums, Float[np.ndarray, " item"]]:
+def first_sums(home: Any, posterior: Any, easiness: float) -> tuple[Sums, Any]:
     """Sums and seen votes of a first posterior, every vote seen with probability `easiness`."""
     sums = home.counts(posterior)
-    labels = np.bincount(votes.label, minlength=votes.n_classes)
     first = Sums(
         counts=sums.counts * easiness,
         totals=sums.totals,
         bound=sums.bound,
-        guessed=(1 - easiness) * labels,
+        guessed=(1 - easiness) * home.label_counts(),
     )
-    return first, easiness * votes.votes_per_item.astype(np.float64)
+    return first, easiness * home.votes_per_item
 
 
-def mean_easiness(
-    seen: Float[np.ndarray, " item"], votes: Votes, beta: tuple[float, float]
-) -> Float[np.ndarray, " item"]:
+def mean_easiness(seen: Any, home: Any, beta: tuple[float, float]) -> Any:
     """Posterior mean easiness of every item."""
-    return (beta[0] + seen) / (sum(beta) + votes.votes_per_item)
+    return (beta[0] + seen) / (sum(beta) + home.votes_per_item)
 
 
 def with_guesses(

@@ -21,16 +21,16 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from crowdlearn.aggregation import Aggregation, History, OnSweep, Sweep
+from crowdlearn.aggregation import History, OnSweep, Outcome, Sweep
 from crowdlearn.aggregators.bcc import dirichlet_prior
-from crowdlearn.aggregators.outcome import clamped, conclude, dirichlet_accuracy
+from crowdlearn.aggregators.outcome import conclude, dirichlet_accuracy
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, expected_prior, sweeper
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,7 @@ class Ebcc:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
-    ) -> Aggregation:
+    def fit(self, votes: VoteSet, *, gold: Any = None, on_sweep: OnSweep | None = None) -> Outcome:
         """Variational posteriors of prior, subtypes, confusions and truths."""
         started = time.perf_counter()
         known = gold_codes(votes, gold)
@@ -67,12 +65,11 @@ class Ebcc:
             votes, known, state_class=state_class, device=self.device, n_threads=self.n_threads
         )
         extra = dirichlet_prior(n_classes, self.off_diagonal, self.diagonal)[:, state_class]
-        class_count = np.maximum(votes.shares().sum(axis=0), 1e-9)
+        class_count = np.maximum(home.share_totals(), 1e-9)
         best: _Fit | None = None
         for restart in range(self.n_restarts):
             rng = np.random.default_rng([self.seed, restart])
-            first = clamped(self.start(votes, rng), known)
-            posterior = home.posterior(_split_classes(first, self.n_subtypes, rng))
+            posterior = home.start(self.start, rng, self.n_subtypes)
             fit = self._ascend(
                 home, extra, class_count, posterior, _within(on_sweep, self, restart)
             )
@@ -105,16 +102,15 @@ class Ebcc:
 
     def _result(
         self,
-        votes: Votes,
-        known: np.ndarray,
+        votes: VoteSet,
+        known: Any,
         home: Any,
         extra: np.ndarray,
         class_count: np.ndarray,
         best: _Fit,
         started: float,
-    ) -> Aggregation:
+    ) -> Outcome:
         n_classes, n_subtypes = votes.n_classes, self.n_subtypes
-        by_class = (-1, n_classes, n_subtypes)
         totals = best.totals.reshape(n_classes, n_subtypes)
         share = totals + self.subtype_count / n_subtypes
         share /= share.sum(axis=1, keepdims=True)
@@ -128,7 +124,7 @@ class Ebcc:
             self,
             votes,
             gold=known,
-            posterior=best.posterior.reshape(by_class).sum(axis=2),
+            posterior=home.by_class(best.posterior),
             prior=prior,
             confusion=np.einsum("wckg,kg->wkc", rows, share),
             worker_accuracy=dirichlet_accuracy(
@@ -146,7 +142,7 @@ class Ebcc:
 class _Fit:
     """Where one restart ended."""
 
-    posterior: Float[np.ndarray, "item state"]
+    posterior: Any  # (item, state)
     counts: Float[np.ndarray, " cell"]
     totals: Float[np.ndarray, " state"]
     prior: Float[np.ndarray, " state"]
@@ -168,14 +164,6 @@ def state_prior(
         shares.append(share)
         divergence += further
     return (prior[:, None] * np.array(shares)).ravel(), divergence
-
-
-def _split_classes(
-    posterior: Float[np.ndarray, "item class"], n_subtypes: int, rng: np.random.Generator
-) -> Float[np.ndarray, "item state"]:
-    """Each item's class probabilities cut into subtypes by one flat Dirichlet draw per item."""
-    cut = rng.dirichlet(np.ones(n_subtypes), size=len(posterior))
-    return (posterior[:, :, None] * cut[:, None, :]).reshape(len(posterior), -1)
 
 
 def _within(on_sweep: OnSweep | None, method: Ebcc, restart: int) -> OnSweep | None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from crowdlearn.aggregation import Aggregation, OnSweep
+from crowdlearn.aggregation import OnSweep, Outcome
 from crowdlearn.aggregators.bcc import dirichlet_prior
 from crowdlearn.aggregators.difficulty import (
     GuessRule,
@@ -25,14 +25,14 @@ from crowdlearn.aggregators.difficulty import (
     uniform_guess,
     with_guesses,
 )
-from crowdlearn.aggregators.outcome import by_truth, clamped, conclude, dirichlet_accuracy
+from crowdlearn.aggregators.outcome import by_truth, conclude, dirichlet_accuracy
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import FactorisedPredictor, MixturePredictor
 from crowdlearn.sweeps import Sums, expected_prior, sweeper
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,7 @@ class Idbla:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
-    ) -> Aggregation:
+    def fit(self, votes: VoteSet, *, gold: Any = None, on_sweep: OnSweep | None = None) -> Outcome:
         """Variational posteriors of prior, confusions, easiness, guess and truths."""
         return fit_structured(self, votes, gold, learned_guess(self.guess_count), on_sweep)
 
@@ -87,26 +85,22 @@ class FixedIdbla:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
-    ) -> Aggregation:
+    def fit(self, votes: VoteSet, *, gold: Any = None, on_sweep: OnSweep | None = None) -> Outcome:
         """Variational posteriors of prior, confusions, easiness and truths."""
         return fit_structured(self, votes, gold, uniform_guess, on_sweep)
 
 
 def fit_structured(
-    method: Any, votes: Votes, gold: Any, guess_rule: GuessRule, on_sweep: OnSweep | None
-) -> Aggregation:
+    method: Any, votes: VoteSet, gold: Any, guess_rule: GuessRule, on_sweep: OnSweep | None
+) -> Outcome:
     """Coordinate ascent with (truth, seen) joint for every item."""
     started = time.perf_counter()
     known = gold_codes(votes, gold)
     home = sweeper(votes, known, device=method.device, n_threads=method.n_threads)
     extra = dirichlet_prior(votes.n_classes, method.off_diagonal, method.diagonal)
     beta = (float(method.easy), float(method.hard))
-    posterior = home.posterior(
-        clamped(method.start(votes, np.random.default_rng(method.seed)), known)
-    )
-    sums, seen = first_sums(home, votes, posterior, beta[0] / sum(beta))
+    posterior = home.start(method.start, np.random.default_rng(method.seed))
+    sums, seen = first_sums(home, posterior, beta[0] / sum(beta))
 
     def step(state: tuple[Sums, Any, Any, Any]) -> tuple[tuple[Sums, Any, Any, Any], float, float]:
         prior, of_prior = expected_prior(state[0].totals, method.prior_count)
@@ -135,21 +129,21 @@ def fit_structured(
 
 def conclude_difficulty(
     method: Any,
-    votes: Votes,
-    known: np.ndarray,
+    votes: VoteSet,
+    known: Any,
     home: Any,
     sums: Sums,
-    seen: np.ndarray,
-    posterior: np.ndarray,
+    seen: Any,
+    posterior: Any,
     history: Any,
     started: float,
     predictor: MixturePredictor | FactorisedPredictor,
-) -> Aggregation:
+) -> Outcome:
     """The result of a variational fit of the difficulty story."""
     extra = dirichlet_prior(votes.n_classes, method.off_diagonal, method.diagonal)
     shape = (votes.n_workers, votes.n_classes, votes.n_classes)
     prior = (sums.totals + method.prior_count) / (sums.totals + method.prior_count).sum()
-    easiness = mean_easiness(seen, votes, (method.easy, method.hard))
+    easiness = mean_easiness(seen, home, (method.easy, method.hard))
     confusion, accuracy = with_guesses(
         by_truth(home.normalised(sums.counts, extra)[0], votes),
         dirichlet_accuracy(sums.counts.reshape(shape) + extra, prior),

@@ -14,18 +14,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from crowdlearn.aggregation import Aggregation, OnSweep
+from crowdlearn.aggregation import OnSweep, Outcome
 from crowdlearn.aggregators.bcc import dirichlet_prior
 from crowdlearn.aggregators.difficulty import GuessRule, first_sums, learned_guess, uniform_guess
 from crowdlearn.aggregators.idbla import conclude_difficulty
-from crowdlearn.aggregators.outcome import clamped
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import FactorisedPredictor
 from crowdlearn.sweeps import Sums, expected_prior, sweeper
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +50,7 @@ class IdblaFactorised:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
-    ) -> Aggregation:
+    def fit(self, votes: VoteSet, *, gold: Any = None, on_sweep: OnSweep | None = None) -> Outcome:
         """Variational posteriors of prior, confusions, easiness, guess and truths."""
         return fit_factorised(self, votes, gold, learned_guess(self.guess_count), on_sweep)
 
@@ -80,27 +77,23 @@ class FixedIdblaFactorised:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
-    ) -> Aggregation:
+    def fit(self, votes: VoteSet, *, gold: Any = None, on_sweep: OnSweep | None = None) -> Outcome:
         """Variational posteriors of prior, confusions, easiness and truths."""
         return fit_factorised(self, votes, gold, uniform_guess, on_sweep)
 
 
 def fit_factorised(
-    method: Any, votes: Votes, gold: Any, guess_rule: GuessRule, on_sweep: OnSweep | None
-) -> Aggregation:
+    method: Any, votes: VoteSet, gold: Any, guess_rule: GuessRule, on_sweep: OnSweep | None
+) -> Outcome:
     """Coordinate ascent with truths and causes independent."""
     started = time.perf_counter()
     known = gold_codes(votes, gold)
     home = sweeper(votes, known, device=method.device, n_threads=method.n_threads)
     extra = dirichlet_prior(votes.n_classes, method.off_diagonal, method.diagonal)
     beta = (float(method.easy), float(method.hard))
-    posterior = home.posterior(
-        clamped(method.start(votes, np.random.default_rng(method.seed)), known)
-    )
-    sums, seen = first_sums(home, votes, posterior, beta[0] / sum(beta))
-    own = np.full(votes.n_votes, beta[0] / sum(beta))
+    posterior = home.start(method.start, np.random.default_rng(method.seed))
+    sums, seen = first_sums(home, posterior, beta[0] / sum(beta))
+    own = home.per_vote(beta[0] / sum(beta))
 
     def step(state: tuple[Sums, Any, Any, Any]) -> tuple[tuple[Sums, Any, Any, Any], float, float]:
         prior, of_prior = expected_prior(state[0].totals, method.prior_count)

@@ -16,21 +16,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float
 
-from crowdlearn.aggregation import Aggregation, OnSweep
+from crowdlearn.aggregation import Aggregation, OnSweep, Outcome
 from crowdlearn.aggregators.bcc import dirichlet_prior
 from crowdlearn.aggregators.difficulty import first_sums, with_guesses
-from crowdlearn.aggregators.outcome import beta_interval, by_truth, clamped, conclude
+from crowdlearn.aggregators.outcome import beta_interval, by_truth, conclude
 from crowdlearn.aggregators.resuming import earlier_run, threads_for
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
-from crowdlearn.inference.gibbs import Drawn, Streams, first_truths, run_chains
+from crowdlearn.inference.gibbs import Drawn, Streams, run_chains
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.predictors import MixturePredictor
 from crowdlearn.sweeps import Sums, sweeper
 from crowdlearn.sweeps.tables import drawn as drawn_table
-from crowdlearn.votes import Votes
+from crowdlearn.votes import Votes, VoteSet
 
 GuessDraw = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -61,16 +60,16 @@ class IdblaGibbs:
 
     def fit(
         self,
-        votes: Votes,
+        votes: VoteSet,
         *,
         gold: Any = None,
         on_sweep: OnSweep | None = None,
         resume: Aggregation | None = None,
-    ) -> Aggregation:
+    ) -> Outcome:
         """Posterior means, intervals and draws; `resume` as in `BccGibbs.fit`."""
         return fit_gibbs(self, votes, gold, on_sweep, resume)
 
-    def chain(self, votes: Votes, known: np.ndarray, index: int, n_threads: int = 1) -> _Chain:
+    def chain(self, votes: VoteSet, known: Any, index: int, n_threads: int = 1) -> _Chain:
         """Chain number `index` at its start; `known` are gold codes, -1 where there is none."""
 
         def guess(guessed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -104,16 +103,16 @@ class FixedIdblaGibbs:
 
     def fit(
         self,
-        votes: Votes,
+        votes: VoteSet,
         *,
         gold: Any = None,
         on_sweep: OnSweep | None = None,
         resume: Aggregation | None = None,
-    ) -> Aggregation:
+    ) -> Outcome:
         """Posterior means, intervals and draws; `resume` as in `BccGibbs.fit`."""
         return fit_gibbs(self, votes, gold, on_sweep, resume)
 
-    def chain(self, votes: Votes, known: np.ndarray, index: int, n_threads: int = 1) -> _Chain:
+    def chain(self, votes: VoteSet, known: Any, index: int, n_threads: int = 1) -> _Chain:
         """Chain number `index` at its start; `known` are gold codes, -1 where there is none."""
 
         def guess(guessed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -124,11 +123,11 @@ class FixedIdblaGibbs:
 
 def fit_gibbs(
     method: Any,
-    votes: Votes,
+    votes: VoteSet,
     gold: Any,
     on_sweep: OnSweep | None,
     resume: Aggregation | None,
-) -> Aggregation:
+) -> Outcome:
     """Run the chains of the difficulty story and add them up."""
     started = time.perf_counter()
     known = gold_codes(votes, gold)
@@ -147,6 +146,7 @@ def fit_gibbs(
         n_threads=share,
         on_sweep=on_sweep,
         before=before,
+        tally=None if isinstance(votes, Votes) else chains[0].home.tally,
     )
     kept = run.kept
     mean = kept.accuracy / kept.n
@@ -189,22 +189,23 @@ class _Chain:
     method: Any
     guess: GuessDraw
     sums: Sums
-    seen: Float[np.ndarray, " item"]
+    seen: Any  # of each item
+    n_votes: Any  # of each item
 
-    def sweep(self, streams: Streams, tally: np.ndarray, keep: bool) -> Drawn:
-        votes, rng = self.home.votes, streams(0)
+    def sweep(self, streams: Streams, tally: Any, keep: bool) -> Drawn:
+        rng = streams(0)
         prior = rng.dirichlet(self.sums.totals + self.method.prior_count)
         table = drawn_table(self.sums.counts, self.extra, self.home.dtype, rng)
-        missed = votes.votes_per_item - self.seen
-        easiness = rng.beta(self.method.easy + self.seen, self.method.hard + missed)
+        missed = self.n_votes - self.seen
+        easiness = self.home.beta(rng, self.method.easy + self.seen, self.method.hard + missed)
         guess = self.guess(self.sums.guessed, rng)
         self.sums = self.home.mixture_draw(
             prior,
             table,
             guess,
             easiness,
-            streams(1).random(votes.n_items),
-            streams(2).random(votes.n_votes),
+            self.home.uniform(streams(1)),
+            self.home.uniform(streams(2), "vote"),
             tally,
             keep,
             self.seen,
@@ -231,11 +232,10 @@ class _Chain:
 
 
 def _first_chain(
-    method: Any, votes: Votes, known: np.ndarray, guess: GuessDraw, index: int, n_threads: int
+    method: Any, votes: VoteSet, known: Any, guess: GuessDraw, index: int, n_threads: int
 ) -> _Chain:
     home = sweeper(votes, known, device=method.device, n_threads=n_threads)
     rng = np.random.default_rng([method.seed, index])
-    truths = first_truths(clamped(method.start(votes, rng), known), rng)
-    sums, seen = first_sums(home, votes, home.posterior(truths), easiness=1.0)
+    sums, seen = first_sums(home, home.first_truths(method.start, rng), easiness=1.0)
     extra = dirichlet_prior(votes.n_classes, method.off_diagonal, method.diagonal)
-    return _Chain(home, extra, method, guess, sums, seen)
+    return _Chain(home, extra, method, guess, sums, seen, home.votes_per_item)

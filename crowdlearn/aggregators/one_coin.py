@@ -18,16 +18,16 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from crowdlearn.aggregation import Aggregation, OnSweep
+from crowdlearn.aggregation import OnSweep, Outcome
 from crowdlearn.aggregators.dawid_skene import m_step_prior
-from crowdlearn.aggregators.outcome import beta_interval, by_truth, clamped, conclude
+from crowdlearn.aggregators.outcome import beta_interval, by_truth, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, sweeper
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 TINY = 1e-30
 
@@ -50,15 +50,13 @@ class OneCoin:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def fit(
-        self, votes: Votes, *, gold: Any = None, on_sweep: OnSweep | None = None
-    ) -> Aggregation:
+    def fit(self, votes: VoteSet, *, gold: Any = None, on_sweep: OnSweep | None = None) -> Outcome:
         """Maximum a posteriori prior and abilities, and the item posteriors they imply."""
         started = time.perf_counter()
         known = gold_codes(votes, gold)
         home = sweeper(votes, known, device=self.device, n_threads=self.n_threads)
         rng = np.random.default_rng(self.seed)
-        posterior = home.posterior(clamped(self.start(votes, rng), known))
+        posterior = home.start(self.start, rng)
 
         def step(state: tuple[Sums, Any, Any]) -> tuple[tuple[Sums, Any, Any], float, float]:
             prior = m_step_prior(state[0])
@@ -96,13 +94,13 @@ class OneCoin:
         )
 
 
-def right_votes(sums: Sums, votes: Votes) -> Float[np.ndarray, " worker"]:
+def right_votes(sums: Sums, votes: VoteSet) -> Float[np.ndarray, " worker"]:
     """Expected number of right votes of every worker."""
     cube = sums.counts.reshape(votes.n_workers, votes.n_classes, votes.n_classes)
     return np.einsum("wkk->w", cube)
 
 
-def m_step_ability(sums: Sums, votes: Votes, pseudocount: float) -> Float[np.ndarray, " worker"]:
+def m_step_ability(sums: Sums, votes: VoteSet, pseudocount: float) -> Float[np.ndarray, " worker"]:
     """Share of right votes; one in `n_classes` for a worker without votes and pseudocount."""
     right = right_votes(sums, votes) + pseudocount
     size = votes.votes_per_worker + 2 * pseudocount

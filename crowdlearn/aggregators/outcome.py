@@ -11,11 +11,12 @@ from jaxtyping import Float, Int32
 from scipy.optimize import linear_sum_assignment
 from scipy.special import betaincinv
 
-from crowdlearn.aggregation import Aggregation, Draws, History, Interval
+from crowdlearn.aggregation import Aggregation, Draws, History, Interval, Outcome
 from crowdlearn.aggregators.settings import settings_of
 from crowdlearn.errors import ConvergenceWarning
 from crowdlearn.predictors import Predictor
-from crowdlearn.votes import Votes
+from crowdlearn.sweeps.items import clamped as clamped
+from crowdlearn.votes import Votes, VoteSet
 
 TIE = 1e-9  # probabilities closer than this are a tie
 
@@ -31,18 +32,6 @@ def pick_labels(
     among = posterior[tied] >= top[tied, None] - TIE
     labels[tied] = np.where(among, noise, -1).argmax(axis=1)
     return labels
-
-
-def clamped(
-    posterior: Float[np.ndarray, "item class"], gold: Int32[np.ndarray, " item"]
-) -> Float[np.ndarray, "item class"]:
-    """The posterior with gold items put on their class (itself, where there are none)."""
-    known = np.flatnonzero(gold >= 0)
-    if len(known) == 0:
-        return posterior
-    copy = posterior.copy()
-    copy[known] = np.eye(posterior.shape[1])[gold[known]]
-    return copy
 
 
 def beta_interval(
@@ -71,7 +60,7 @@ def dirichlet_accuracy(
 
 
 def by_truth(
-    table: Float[np.ndarray, " cell"], votes: Votes
+    table: Float[np.ndarray, " cell"], votes: VoteSet
 ) -> Float[np.ndarray, "worker class class"]:
     """A flat (worker, label, class) table as confusion[worker, truth, label]."""
     cube = table.reshape(votes.n_workers, votes.n_classes, -1)
@@ -80,43 +69,50 @@ def by_truth(
 
 def conclude(
     method: Any,
-    votes: Votes,
+    votes: VoteSet,
     *,
-    gold: Int32[np.ndarray, " item"],
-    posterior: Float[np.ndarray, "item class"],
+    gold: Any,
+    posterior: Any,
     prior: Float[np.ndarray, " class"],
     confusion: Float[np.ndarray, "worker class class"],
     worker_accuracy: Interval,
     history: History,
     predictor: Predictor,
     started: float,
-    difficulty: Float[np.ndarray, " item"] | None = None,
+    difficulty: Any = None,
     draws: Draws | None = None,
     sampler: dict[str, np.ndarray] | None = None,
     findings: tuple[str, ...] = (),
-) -> Aggregation:
+) -> Outcome:
     """The result of a fit, its labels picked and its warnings raised as well as kept."""
     found = (*findings, *_convergence(method, history), *_swapped(confusion, votes, prior))
     for text in found:
         warnings.warn(f"{method.name}: {text}", ConvergenceWarning, stacklevel=4)
+    shared: dict[str, Any] = {
+        "method": method.name, "settings": settings_of(method), "votes": votes,
+        "posterior": posterior, "prior": prior, "confusion": confusion,
+        "worker_accuracy": worker_accuracy, "history": history, "predictor": predictor,
+        "difficulty": difficulty, "draws": draws, "warnings": found,
+    }  # fmt: skip
+    if not isinstance(votes, Votes):
+        return _concluded_in_shards(method, gold, shared, started)
     return Aggregation(
-        method=method.name,
-        settings=settings_of(method),
-        votes=votes,
-        posterior=posterior,
+        **shared,
         labels=pick_labels(posterior, np.random.default_rng([method.seed, 1])),
-        prior=prior,
-        confusion=confusion,
-        worker_accuracy=worker_accuracy,
-        history=history,
-        predictor=predictor,
         gold=gold,
-        seconds=time.perf_counter() - started,
-        difficulty=difficulty,
-        draws=draws,
         sampler=sampler or {},
-        warnings=found,
+        seconds=time.perf_counter() - started,
     )
+
+
+def _concluded_in_shards(method: Any, gold: Any, shared: dict[str, Any], started: float) -> Any:
+    from crowdlearn.shards.result import ShardedAggregation, with_labels
+
+    labels, counts, error = with_labels(shared["posterior"], method.seed)
+    return ShardedAggregation(
+        **shared, labels=labels, label_counts=counts, expected_error=error, n_gold=len(gold),
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
 
 
 def _convergence(method: Any, history: History) -> tuple[str, ...]:
@@ -130,7 +126,7 @@ def _convergence(method: Any, history: History) -> tuple[str, ...]:
 
 def _swapped(
     confusion: Float[np.ndarray, "worker class class"],
-    votes: Votes,
+    votes: VoteSet,
     prior: Float[np.ndarray, " class"],
 ) -> tuple[str, ...]:
     """Label switching: another naming of the classes fits the votes better than their own."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
 
 from crowdlearn.aggregation import Aggregation, Draws, History
 from crowdlearn.aggregators.settings import settings_of
 from crowdlearn.errors import SettingsError
 from crowdlearn.sweeps.pool import available_cores
-from crowdlearn.votes import Votes
+from crowdlearn.votes import Votes, VoteSet
 
 MAY_DIFFER = {"n_draws", "n_warmup", "n_threads", "device"}
 
 
 def earlier_run(
-    method: Any, votes: Votes, gold: Int32[np.ndarray, " item"], resume: Aggregation | None
+    method: Any, votes: VoteSet, gold: Any, resume: Aggregation | None
 ) -> tuple[dict[str, np.ndarray], Draws, History] | None:
     """Sampler state, draws and history of `resume`, checked to belong to this fit.
 
@@ -25,6 +24,11 @@ def earlier_run(
     """
     if resume is None:
         return None
+    if not isinstance(votes, Votes):
+        raise SettingsError(
+            "cannot resume a fit of coded votes: open_votes(..., checkpoint=FOLDER) goes on from"
+            " where it was"
+        )
     if resume.method != method.name or resume.draws is None:
         raise SettingsError(f"cannot resume {method.name} from a result of {resume.method}")
     now = {k: v for k, v in settings_of(method).items() if k not in MAY_DIFFER}

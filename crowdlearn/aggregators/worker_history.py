@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from crowdlearn.aggregation import Aggregation
 from crowdlearn.errors import SettingsError, VotesError
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class WorkerHistory:
 
 
 def earlier_counts(
-    history: WorkerHistory | None, votes: Votes
+    history: WorkerHistory | None, votes: VoteSet
 ) -> tuple[Float[np.ndarray, "*worker label class"], Float[np.ndarray, " class"]]:
     """What a history adds to the counts of workers and of classes; zeros where there is none.
 

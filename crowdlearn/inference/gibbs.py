@@ -9,17 +9,19 @@ summaries in `Draws`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from crowdlearn.aggregation import Draws, History, OnSweep, Sweep
 from crowdlearn.inference.diagnostics import diagnose
+from crowdlearn.sweeps.items import first_truths as first_truths
 from crowdlearn.sweeps.pool import Pool
-from crowdlearn.votes import Votes
+from crowdlearn.votes import VoteSet
 
 DRAW_ENTRIES = 1 << 24  # float32 entries that the kept diagonals may take, all chains together
 THREADED_WORK = 1 << 19  # votes x classes; below, chains on threads only wait for each other
@@ -37,12 +39,12 @@ class Drawn:
     prior: Float[np.ndarray, " class"]
     table: Float[np.ndarray, " cell"]  # flat (worker, label, class)
     log_density: float  # log likelihood of the votes given the parameters, truths summed out
-    extras: dict[str, np.ndarray] = field(default_factory=dict)  # further parameters to average
+    extras: dict[str, Any] = field(default_factory=dict)  # further parameters to average
 
 
 @runtime_checkable
 class Chain(Protocol):
-    def sweep(self, streams: Streams, tally: np.ndarray, keep: bool) -> Drawn:
+    def sweep(self, streams: Streams, tally: Any, keep: bool) -> Drawn:
         """Draw parameters, then truths; with `keep` add the truths' posterior to `tally`."""
         ...
 
@@ -56,19 +58,19 @@ class Kept:
     """Sums over the kept draws of one or more chains."""
 
     n: int
-    tally: Float[np.ndarray, "item class"]
+    tally: Any  # (item, class)
     prior: Float[np.ndarray, " class"]
     table: Float[np.ndarray, " cell"]
     accuracy: Float[np.ndarray, " worker"]
     accuracy_squared: Float[np.ndarray, " worker"]
-    extras: dict[str, np.ndarray] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def nothing(cls, votes: Votes) -> Kept:
+    def nothing(cls, votes: VoteSet, tally: Any = None) -> Kept:
         n_cells = votes.n_workers * votes.n_classes**2
         return cls(
             n=0,
-            tally=np.zeros((votes.n_items, votes.n_classes)),
+            tally=np.zeros((votes.n_items, votes.n_classes)) if tally is None else tally,
             prior=np.zeros(votes.n_classes),
             table=np.zeros(n_cells),
             accuracy=np.zeros(votes.n_workers),
@@ -87,7 +89,7 @@ class Kept:
     def merge(self, other: Kept) -> None:
         self.n += other.n
         for name in ("tally", "prior", "table", "accuracy", "accuracy_squared"):
-            getattr(self, name).__iadd__(getattr(other, name))
+            setattr(self, name, operator.iadd(getattr(self, name), getattr(other, name)))
         for name, value in other.extras.items():
             self.extras[name] = self.extras.get(name, 0.0) + value
 
@@ -117,7 +119,7 @@ class Run:
 
 def run_chains(
     chains: Sequence[Chain],
-    votes: Votes,
+    votes: VoteSet,
     *,
     seed: int,
     n_warmup: int,
@@ -125,22 +127,25 @@ def run_chains(
     n_threads: int,
     on_sweep: OnSweep | None,
     before: tuple[dict[str, np.ndarray], Draws, History] | None = None,
+    tally: Callable[[], Any] | None = None,
 ) -> Run:
     """Sweep every chain `n_warmup + n_draws` times, keeping the last `n_draws`.
 
     The chains go in step. `on_sweep` hears of the first, and returning True stops all after this
     sweep (in the warm-up, after one kept draw). With `before` (sampler, draws and history of an
     earlier run, to whose state the chains were set) there is no warm-up and the new draws are
-    added.
+    added. `tally` makes zeros for each item and class, where these are not here; such a run cannot
+    be gone on with.
     """
     done = int(before[0]["n_sweeps"]) if before else 0
     n_warmup = 0 if before else n_warmup
     earlier = before[1].prior.shape[1] if before else 0
     n_kept = len(chains) * (earlier + n_draws)
     tracked = before[1].tracked if before else tracked_workers(votes, n_kept)
-    recorders = [_Recorder.of(votes, tracked, n_draws) for _ in chains]
+    zeros = tally or (lambda: None)
+    recorders = [_Recorder.of(votes, tracked, n_draws, zeros()) for _ in chains]
     large = votes.n_votes * votes.n_classes >= THREADED_WORK
-    pool = Pool(n_threads if large else 1)
+    pool = Pool(n_threads if large and tally is None else 1)
     bound: list[float] = []
     stopped = False
 
@@ -160,15 +165,13 @@ def run_chains(
         if stopped and keep:
             break
     draws = _stacked(recorders, tracked)
-    kept = Kept.from_arrays(before[0]) if before else Kept.nothing(votes)
+    kept = Kept.from_arrays(before[0]) if before else Kept.nothing(votes, zeros())
     for recorder in recorders:
         kept.merge(recorder.kept)
     if before:
         draws = _joined(before[1], draws)
         bound = [*before[2].bound, *bound]
-    states = [chain.state() for chain in chains]
-    sampler = {name: np.stack([state[name] for state in states]) for name in states[0]}
-    sampler |= kept.to_arrays() | {"n_sweeps": np.array(len(bound))}
+    sampler = {} if tally is not None else _state(chains, kept, len(bound))
     problems = () if stopped else mixing_problems(draws)
     history = History(
         bound=np.array(bound),
@@ -178,6 +181,13 @@ def run_chains(
         stopped=stopped,
     )
     return Run(kept, draws, history, sampler, problems)
+
+
+def _state(chains: Sequence[Chain], kept: Kept, n_sweeps: int) -> dict[str, np.ndarray]:
+    """What resuming needs."""
+    states = [chain.state() for chain in chains]
+    sampler = {name: np.stack([state[name] for state in states]) for name in states[0]}
+    return sampler | kept.to_arrays() | {"n_sweeps": np.array(n_sweeps)}
 
 
 @dataclass(eq=False)
@@ -191,9 +201,11 @@ class _Recorder:
     log_density: Float[np.ndarray, " draw"]
 
     @classmethod
-    def of(cls, votes: Votes, tracked: Int[np.ndarray, " tracked"], n_draws: int) -> _Recorder:
+    def of(
+        cls, votes: VoteSet, tracked: Int[np.ndarray, " tracked"], n_draws: int, tally: Any = None
+    ) -> _Recorder:
         return cls(
-            kept=Kept.nothing(votes),
+            kept=Kept.nothing(votes, tally),
             tracked=tracked,
             diagonal=np.empty((n_draws, len(tracked), votes.n_classes), dtype=np.float32),
             prior=np.empty((n_draws, votes.n_classes)),
@@ -226,7 +238,7 @@ def sweep_streams(seed: int, chain: int, sweep: int) -> Streams:
     return lambda purpose: np.random.default_rng([seed, chain, sweep, purpose])
 
 
-def tracked_workers(votes: Votes, n_draws: int) -> Int[np.ndarray, " tracked"]:
+def tracked_workers(votes: VoteSet, n_draws: int) -> Int[np.ndarray, " tracked"]:
     """The workers whose diagonals are kept: all, or the busiest that fit."""
     most = max(DRAW_ENTRIES // max(n_draws * votes.n_classes, 1), 1)
     if votes.n_workers <= most:
@@ -272,13 +284,3 @@ def mixing_problems(draws: Draws) -> tuple[str, ...]:
             f"{ENOUGH_ESS * n_chains}): raise n_draws, or resume this fit"
         )
     return tuple(problems)
-
-
-def first_truths(
-    posterior: Float[np.ndarray, "item class"], rng: np.random.Generator
-) -> Float[np.ndarray, "item class"]:
-    """One truth per item drawn from `posterior`, as one-hot rows: where a chain starts."""
-    cumulative = posterior.cumsum(axis=1)
-    draw = rng.random(len(posterior)) * cumulative[:, -1]
-    truth = (draw[:, None] >= cumulative).sum(axis=1)
-    return np.eye(posterior.shape[1])[np.minimum(truth, posterior.shape[1] - 1)]

@@ -52,7 +52,7 @@ def collect(
     for part in parts:
         names_of_parts.append(part.name)
         found = find_columns(part.columns, wanted, columns, part.name)
-        checked = _checked(part, found, coders, classes, dropped if drop_missing else None)
+        checked = checked_batches(part, found, classes, dropped if drop_missing else None, coders)
         for encoded, rows in ahead(checked):
             places.append((part.name, rows))
             for role, coder in coders.items():
@@ -87,16 +87,16 @@ def recoded(
     return position.to_numpy().astype(np.int32)[codes]
 
 
-def _checked(
+def checked_batches(
     part: Part,
     found: Mapping[str, str],
-    coders: Mapping[str, Coder],
     classes: Sequence[str] | None,
     dropped: Counter[str] | None,
+    coders: Mapping[str, Coder] | None = None,
 ) -> Iterator[tuple[dict[str, pa.DictionaryArray], Sequence[int]]]:
-    """The batches of a part, encoded, with what is missing refused or left out."""
+    """The batches of a part, encoded, with what is missing refused or (counted) left out."""
     for batch in part.batches(list(found.values())):
-        rare = {role for role, coder in coders.items() if coder.rarely_repeat}
+        rare = {role for role, coder in (coders or {}).items() if coder.rarely_repeat}
         encoded = _encode(part.name, batch, found, rare, classes)
         yield _without_missing(part.name, batch.rows, encoded, found, dropped)
 

@@ -61,6 +61,18 @@ def parts_of(
         )
 
 
+def paths_of(source: Any) -> list[Path]:
+    """The files of a path, a glob, or a list of these. Raises VotesError where one is not there."""
+    if isinstance(source, (str, Path)):
+        return _files(str(source))
+    if isinstance(source, Sequence) and source:
+        return [path for one in source for path in paths_of(one)]
+    raise VotesError(
+        f"cannot take {type(source).__name__} {str(source)[:60]!r} for files: give a path, a glob"
+        " or a list of paths"
+    )
+
+
 def _parts_of_path(text: str, columns: Mapping[str, str], format: str | None) -> Iterator[Part]:
     if text == "-":
         if format == "parquet":

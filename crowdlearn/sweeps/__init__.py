@@ -22,7 +22,7 @@ from jaxtyping import Float
 from scipy.special import digamma, gammaln
 
 from crowdlearn.errors import SettingsError
-from crowdlearn.votes import Votes
+from crowdlearn.votes import Votes, VoteSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,8 @@ def expected_prior(
 
 
 def sweeper(
-    votes: Votes,
-    gold: np.ndarray,
+    votes: VoteSet,
+    gold: Any,
     *,
     state_class: np.ndarray | None = None,
     device: str = "auto",
@@ -64,6 +64,12 @@ def sweeper(
     device, or for "gpu" where JAX sees none.
     """
     states = np.arange(votes.n_classes) if state_class is None else state_class
+    if not isinstance(votes, Votes):
+        from crowdlearn.shards.votes import ShardedVotes
+        from crowdlearn.sweeps.sharded import ShardedSweeper
+
+        assert isinstance(votes, ShardedVotes)
+        return ShardedSweeper.on(votes, gold, states, device, n_threads)
     if device in ("auto", "cpu"):
         from crowdlearn.sweeps.cpu import CpuSweeper
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from crowdlearn.sweeps import Sums, kernels, soft_kernels, tables
+from crowdlearn.sweeps.items import ItemsAtHand
 from crowdlearn.sweeps.pool import Pool, split
 from crowdlearn.votes import Votes
 
@@ -25,7 +26,7 @@ MOST_BLOCKS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class CpuSweeper:
+class CpuSweeper(ItemsAtHand):
     """Votes, gold answers and states at home on the CPU. Make one with `CpuSweeper.on`."""
 
     votes: Votes

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int32
 from crowdlearn.errors import SettingsError
 from crowdlearn.grouping import group
 from crowdlearn.sweeps import Sums, cpu
+from crowdlearn.sweeps.items import ItemsAtHand
 from crowdlearn.votes import Votes
 
 try:
@@ -39,7 +40,7 @@ class DevicePosterior:
 
 
 @dataclass(frozen=True, eq=False)
-class JaxSweeper:
+class JaxSweeper(ItemsAtHand):
     """Votes, gold answers and states at home on a JAX device. Make one with `JaxSweeper.on`.
 
     Methods and arguments are those of `CpuSweeper`, and so is the overwriting of `seen`, `own` and
@@ -97,7 +98,8 @@ class JaxSweeper:
             )
 
     @cached_property
-    def votes_per_item(self) -> Float[jax.Array, " item"]:
+    def votes_there(self) -> Float[jax.Array, " item"]:
+        """How many votes each item has, on the device."""
         return self._sent(self.votes.votes_per_item.astype(np.float64))
 
     def posterior(self, start: np.ndarray | None = None) -> DevicePosterior:
@@ -223,7 +225,7 @@ class JaxSweeper:
         """`tables.beta_expectations` in this home."""
         with jax.enable_x64(True):
             sees, misses, divergence = jax_tables.beta_expectations(
-                self._sent(seen), self.votes_per_item, *beta, logs=logs
+                self._sent(seen), self.votes_there, *beta, logs=logs
             )
         return self._kept("sees", sees), self._kept("misses", misses), float(divergence)
 
