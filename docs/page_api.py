@@ -28,6 +28,8 @@ FEDERATED = (
 MODULES = (
     ("Votes", "crowdlearn.votes", "votes.py"),
     ("Reading and writing", "crowdlearn.io", "io.py"),
+    ("Votes larger than memory", "crowdlearn.shards.votes", "shards/votes.py"),
+    ("Coding votes", "crowdlearn.shards.coding", "shards/coding.py"),
     ("Data sets", "crowdlearn.datasets", "datasets.py"),
     ("Methods", "crowdlearn.aggregators", "aggregators/__init__.py"),
     ("Results", "crowdlearn.aggregation", "aggregation.py"),

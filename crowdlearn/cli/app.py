@@ -16,6 +16,7 @@ from crowdlearn.cli.look import agreement, explain, workers
 from crowdlearn.cli.pipeline import pipeline
 from crowdlearn.cli.serve import review, serve
 from crowdlearn.cli.sets import datasets
+from crowdlearn.cli.shards import shards
 from crowdlearn.cli.store import store
 from crowdlearn.cli.stream import stream
 from crowdlearn.cli.twins import twins
@@ -55,6 +56,7 @@ for command in (
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 app.add_typer(store, name="store")
+app.add_typer(shards, name="shards")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 from crowdlearn.aggregators import aggregator
 from crowdlearn.errors import SettingsError, VotesError
 from crowdlearn.shards import crews, open_votes
-from tests.crowdlearn.sweeps.test_sharded import SMALL, rows
+from tests.crowdlearn.sweeps.test_sharded import rows
 
 ray = pytest.importorskip("ray")
 ray_crew = pytest.importorskip("crowdlearn.shards.ray_crew")
@@ -32,9 +32,14 @@ def cluster():
     ray.shutdown()
 
 
-@pytest.mark.parametrize(("name", "n"), [("dawid-skene", 4), ("idbla", 2), ("bcc-gibbs", 3)])
-def test_actors_give_what_one_process_gives(world, name, n):
-    small = SMALL.get(name, {})
+FEW = {"max_sweeps": 6}
+DRAWS = {"n_warmup": 1, "n_draws": 5, "n_chains": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "small"), [("dawid-skene", 4, FEW), ("idbla", 2, FEW), ("bcc-gibbs", 3, DRAWS)]
+)
+def test_actors_give_what_one_process_gives(world, name, n, small):
     there = aggregator(name, device="ray", **small).fit(open_votes(world.folder, n_actors=n))
     here = aggregator(name, **small).fit(open_votes(world.folder))
     np.testing.assert_allclose(rows(there), rows(here), atol=1e-9)
@@ -43,7 +48,7 @@ def test_actors_give_what_one_process_gives(world, name, n):
 
 @pytest.mark.parametrize("name", ["dawid-skene", "idbla"])
 def test_actors_that_are_killed_come_back_and_nothing_is_lost(world, tmp_path, name):
-    here = aggregator(name).fit(open_votes(world.folder))
+    here = aggregator(name, **FEW).fit(open_votes(world.folder))
     killed = []
 
     def kill(sweep):
@@ -54,7 +59,7 @@ def test_actors_that_are_killed_come_back_and_nothing_is_lost(world, tmp_path, n
             os.kill(killed[-1], signal.SIGKILL)
 
     votes = open_votes(world.folder, n_actors=2)
-    there = aggregator(name, device="ray").fit(votes, on_sweep=kill)
+    there = aggregator(name, device="ray", **FEW).fit(votes, on_sweep=kill)
     assert len(set(killed)) == 2
     np.testing.assert_allclose(rows(there), rows(here), atol=1e-9)
     there.save(tmp_path / "out")
@@ -63,8 +68,8 @@ def test_actors_that_are_killed_come_back_and_nothing_is_lost(world, tmp_path, n
 
 def test_large_counts_are_added_on_the_cluster(world, monkeypatch):
     monkeypatch.setattr(ray_crew, "TREE", 1)
-    there = aggregator("bcc", device="ray").fit(open_votes(world.folder, n_actors=3))
-    here = aggregator("bcc").fit(open_votes(world.folder))
+    there = aggregator("bcc", device="ray", **FEW).fit(open_votes(world.folder, n_actors=3))
+    here = aggregator("bcc", **FEW).fit(open_votes(world.folder))
     np.testing.assert_allclose(rows(there), rows(here), atol=1e-9)
 
 
