@@ -145,6 +145,7 @@ names = list(apart)
 values = [float(semantic_distance(apart[name], whole).mean()) for name in names]
 right.barh(names[::-1], values[::-1], color="#0072b2")
 right.set(xlabel=f"MSE to the teacher's {T} steps, same noise")
+right.locator_params(axis="x", nbins=4)
 plt.show()
 
 # %% [markdown]
