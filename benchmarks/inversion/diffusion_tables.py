@@ -75,7 +75,8 @@ def markdown(result: dict[str, Any]) -> str:
     ):  # fmt: skip
         lines.append(f"\n## {title}\n")
         for size, of in result["sizes"].items():
-            lines += [where(size, of), "", *write(size, of), ""]
+            rows = write(size, of)
+            lines += [where(size, of), "", *rows, ""] if rows else ["*Not measured yet.*", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

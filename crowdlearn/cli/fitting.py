@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from crowdlearn.aggregation import Aggregation, Sweep
-    from crowdlearn.votes import Votes
+    from crowdlearn.votes import Votes, VoteSet
 
 PATIENCE = 1.0  # seconds of a fit before a progress bar appears
 
@@ -45,7 +45,7 @@ def read_known(path: str | None, votes: Votes) -> Any:
 
 def fit_or_stop(
     method: Any,
-    votes: Votes,
+    votes: VoteSet,
     *,
     gold: Any = None,
     resume: str | None = None,
@@ -98,7 +98,7 @@ def _history(method: Any, folders: list[str], discount: float | None) -> Any:
     return WorkerHistory.joined([WorkerHistory.from_fit(fit, discount=share) for fit in fits])
 
 
-def _warn_of_unread_opinions(method: Any, votes: Votes) -> None:
+def _warn_of_unread_opinions(method: Any, votes: VoteSet) -> None:
     """Say that a method reads of soft votes only the most probable class."""
     from crowdlearn.soft_votes import SoftVotes
 

@@ -13,7 +13,6 @@ from crowdlearn.errors import SettingsError
 from crowdlearn.shards.noted import NotedCrew
 from crowdlearn.shards.shard import Shard, joined
 from crowdlearn.shards.votes import ShardedGold, ShardedVotes
-from crowdlearn.sweeps.pool import Pool
 
 
 class LocalCrew:
@@ -26,7 +25,6 @@ class LocalCrew:
         self.shard = Shard(
             votes, 0, votes.n_buckets, gold, state_class, n_threads, memory=votes.memory
         )
-        self.pool = Pool(n_threads)
         self.gone: list[str] = []
         self.numbers = itertools.count()
         self._close = weakref.finalize(self, self.shard.close)

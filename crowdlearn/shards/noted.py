@@ -33,7 +33,7 @@ class NotedCrew:
         self.crew, self.folder = crew, Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.at, self.alive = 0, set[str]()
-        self.known, self.noted_at = self._opened()
+        self.known, self.names, self.noted_at = self._opened()
         self.last = time.monotonic()
 
     def name(self) -> str:
@@ -47,8 +47,7 @@ class NotedCrew:
         if self.at < self.noted_at:
             found = self._remembered(digest)
         else:
-            if self.at == self.noted_at and self.noted_at:
-                self.crew.restore(str(self._arrays(self.at)), sorted(self._names_noted()))
+            self._read_back()
             found = self.crew.call(op, args, creates)
             self._remember(digest, found)
         self.at += 1
@@ -63,24 +62,25 @@ class NotedCrew:
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """An array's entries of these buckets."""
-        if self.at == self.noted_at and self.noted_at:
-            self.crew.restore(str(self._arrays(self.at)), sorted(self._names_noted()))
-            self.noted_at = 0
+        self._read_back()
         found: np.ndarray = self.crew.read(name, start, stop)
         return found
 
-    def _opened(self) -> tuple[list[Any], int]:
+    def _read_back(self) -> None:
+        """The noted arrays, once all that was noted has been given."""
+        if self.at == self.noted_at > 0:
+            self.crew.restore(str(self._arrays(self.at)), self.names)
+            self.noted_at = 0
+
+    def _opened(self) -> tuple[list[Any], list[str], int]:
+        """Operations, names of arrays, and number of operations of the last note."""
         head = self.folder / "noted.json"
         if not head.exists():
-            return [], 0
+            return [], [], 0
         said = json.loads(head.read_text())
         lines = (self.folder / "log.jsonl").read_text().splitlines()[: said["at"]]
         (self.folder / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
-        self._said = said
-        return [json.loads(line) for line in lines], int(said["at"])
-
-    def _names_noted(self) -> list[str]:
-        return list(self._said["names"])
+        return [json.loads(line) for line in lines], list(said["names"]), int(said["at"])
 
     def _remembered(self, digest: list[Any]) -> list[Any]:
         if self.known[self.at] != digest:

@@ -18,7 +18,6 @@ import numpy as np
 from crowdlearn.errors import CrowdlearnError, SettingsError, VotesError
 from crowdlearn.shards.journal import Entry, Journal
 from crowdlearn.shards.shard import RUNTIME, Shard, joined
-from crowdlearn.shards.spread import Ref
 from crowdlearn.shards.votes import ShardedGold, ShardedVotes, open_votes
 from crowdlearn.sweeps import Sums
 
@@ -248,7 +247,7 @@ def _paired(a: Sums, b: Sums) -> Sums:
 
 
 def _is_large(one: Any) -> bool:
-    return isinstance(one, np.ndarray) and one.nbytes >= LARGE and not isinstance(one, Ref)
+    return isinstance(one, np.ndarray) and one.nbytes >= LARGE
 
 
 def _got(ref: Any) -> Any:
@@ -265,6 +264,3 @@ def _let_go(actors: Sequence[Any]) -> None:
     if ray.is_initialized():
         for actor in actors:
             ray.kill(actor)
-
-
-__all__ = ["Entry", "RayCrew", "connect", "cut", "need_of"]

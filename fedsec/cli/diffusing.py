@@ -16,7 +16,7 @@ from torch import Tensor
 from fedsec import __version__
 from fedsec.cli.checks import at_least, first, one_of
 from fedsec.cli.diffusion import DiffusionFlags
-from fedsec.cli.output import OutputError, said_as_output_errors, write_settings
+from fedsec.cli.output import check_new_model, said_as_output_errors, write_settings
 from fedsec.cli.training import device_of
 from fedsec.core.record import Result
 from fedsec.core.rng import torch_stream
@@ -85,24 +85,8 @@ class Training:
             seed=flags.seed,
         )  # fmt: skip
         made = cls(flags, start.to(device), x, settings, path)
-        made._check_files(resume)
+        check_new_model(made.out, made.checkpoint, resume=resume)
         return made
-
-    def _check_files(self, resume: bool) -> None:
-        if self.out.suffix != ENDING:
-            raise OutputError(f"--out {self.out.name}: models are {ENDING} files: name one")
-        if self.out.exists():
-            raise OutputError(f"{self.out}: is there already: choose a new file")
-        there = self.checkpoint.exists()
-        if there and not resume:
-            raise OutputError(
-                f"{self.checkpoint}: is of a run that was stopped: --resume goes on from it;"
-                " remove it to begin anew"
-            )
-        if resume and not there:
-            raise OutputError(f"{self.checkpoint}: is not there: leave out --resume to begin")
-        with said_as_output_errors(self.out):
-            self.out.parent.mkdir(parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,8 +104,8 @@ def train(
 ) -> None:
     """Train a diffusion model on the images of a data set.
 
-    `fedsec diffusion train --data digits --steps-of-diffusion 256 --out t.safetensors` takes a few
-    minutes on a CPU. The file holds the network and all that belongs to it: `fedsec diffusion
+    `fedsec diffusion train --data digits --steps-of-diffusion 256 --out t.safetensors` trains
+    one on the CPU. The file holds the network and all that belongs to it: `fedsec diffusion
     sample`, `fedsec distill` and `fedsec invert` take it as it is.
 
     Ctrl-C stops after the current step and keeps a checkpoint beside the file (exit code 130);

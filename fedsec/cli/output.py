@@ -67,6 +67,24 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     (folder / SETTINGS).write_text(f"{text}\n", encoding="utf-8")
 
 
+def check_new_model(out: Path, checkpoint: Path, *, resume: bool) -> None:
+    """Raise OutputError unless `out` can be a new model, and the checkpoint is as `resume` says."""
+    if out.suffix != ".safetensors":
+        raise OutputError(f"--out {out.name}: models are .safetensors files: name one")
+    if out.exists():
+        raise OutputError(f"{out}: is there already: choose a new file")
+    there = checkpoint.exists()
+    if there and not resume:
+        raise OutputError(
+            f"{checkpoint}: is of a run that was stopped: --resume goes on from it; remove it to"
+            " begin anew"
+        )
+    if resume and not there:
+        raise OutputError(f"{checkpoint}: is not there: leave out --resume to begin")
+    with said_as_output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def said_as_output_errors(target: Path) -> Iterator[None]:
     """OSErrors inside, said as OutputErrors about `target`."""
