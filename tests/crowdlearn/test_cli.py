@@ -488,7 +488,7 @@ def test_help_is_the_docstring():
     commands = get_command(app).commands
     assert set(commands) == {
         "demo", "aggregate", "compare", "workers", "agreement", "explain", "criticise", "twins",
-        "simulate", "datasets", "stream", "pipeline", "review", "serve", "store",
+        "simulate", "datasets", "stream", "pipeline", "review", "serve", "store", "shards",
     }  # fmt: skip
     for name, command in commands.items():
         assert command.help, name
