@@ -71,6 +71,7 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.inversion_quality
 	$(BIN)/python -m benchmarks.inversion_speed
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.ingest --votes 10000000 --write benchmarks/results/ingest.json
 
 bench-peers: $(PEERS)/.done bench  ## the same beside crowd-kit, in its own environment

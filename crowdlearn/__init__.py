@@ -5,6 +5,8 @@
     fit = aggregator("dawid-skene").fit(read_votes("labels.csv"))
     fit.to_table()
 
+Or in one call, also for votes larger than memory: `aggregate("votes/*.parquet", device="ray")`.
+
 Importing this package is cheap: each name below is loaded when it is first asked for.
 """
 
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crowdlearn.aggregation import Aggregation
     from crowdlearn.aggregators import AGGREGATORS, aggregator
+    from crowdlearn.from_files import aggregate
     from crowdlearn.io import read_truth, read_votes
     from crowdlearn.votes import Votes
 
@@ -23,6 +26,7 @@ _HOMES = {
     "AGGREGATORS": "crowdlearn.aggregators",
     "Aggregation": "crowdlearn.aggregation",
     "Votes": "crowdlearn.votes",
+    "aggregate": "crowdlearn.from_files",
     "aggregator": "crowdlearn.aggregators",
     "read_truth": "crowdlearn.io",
     "read_votes": "crowdlearn.io",
@@ -33,6 +37,7 @@ __all__ = [
     "Aggregation",
     "Votes",
     "__version__",
+    "aggregate",
     "aggregator",
     "read_truth",
     "read_votes",

@@ -270,7 +270,7 @@ class Aggregation(Fitted):
         pq.write_table(self.votes.to_table(), path / "votes.parquet")
         pq.write_table(self.workers_table(), path / "workers.parquet")
         np.savez(path / "arrays.npz", **self._arrays())  # type: ignore[arg-type]
-        np.savez(path / "predictor.npz", **to_arrays(self.predictor))  # type: ignore[arg-type]
+        np.savez(path / "predictor.npz", **to_arrays(self.predictor))
         (path / "summary.json").write_text(json.dumps(self.summary(), indent=1) + "\n")
 
     @classmethod

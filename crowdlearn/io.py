@@ -48,12 +48,13 @@ def read_votes(
 ) -> Votes:
     """Votes from CSV, JSON Lines or Parquet files, tables in memory, or a tool's export.
 
-    `source` is a path, a glob, a list of paths (all one input), "-" for standard input, or a table
-    that speaks the Arrow C stream. `columns` maps item, worker and label to the columns that hold
-    them (task or item, worker or annotator, label, if not given). `classes` fixes the classes and
-    their order; else those seen, by number where all look like integers, by spelling otherwise.
-    `drop_missing` leaves out rows with a missing value, with a warning that counts them. `format`
-    (csv, jsonl, parquet, wide, label-studio, argilla) overrides what the file's ending says.
+    `source` is a path, a glob, a URL as s3://bucket/*.parquet, a list of these (all one input), "-"
+    for standard input, or a table that speaks the Arrow C stream. `columns` maps item, worker and
+    label to the columns that hold them (task or item, worker or annotator, label, if not given).
+    `classes` fixes the classes and their order; else those seen, by number where all look like
+    integers, by spelling otherwise. `drop_missing` leaves out rows with a missing value, with a
+    warning that counts them. `format` (csv, jsonl, parquet, wide, label-studio, argilla) overrides
+    what the file's ending says.
 
     Files without a label, but with columns p_<class> that hold probabilities, make `SoftVotes` of
     all. Names are strings, or integers where a Parquet file or a table holds such. Raises

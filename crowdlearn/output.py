@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -36,8 +37,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path).expanduser()
     with _said_as_output_errors(target):
+        check_folder(path)
         target = target.resolve()
-        _check_folder(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(target, "partial")
         temporary.mkdir()
@@ -83,7 +84,11 @@ def write_csv(table: pa.Table, path: str | Path) -> None:
         csv.write_csv(table, temporary)
 
 
-def _check_folder(target: Path) -> None:
+def check_folder(path: str | Path) -> None:
+    """Raise OutputError where `new_folder` would: before long work, not after it."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise OutputError(f"{path}: is a URL: write to a folder on disk, and copy it from there")
+    target = Path(path).expanduser()
     if target.is_dir():
         if any(target.iterdir()) and not _is_ours(target):
             raise OutputError(

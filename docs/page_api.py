@@ -28,6 +28,7 @@ FEDERATED = (
 MODULES = (
     ("Votes", "crowdlearn.votes", "votes.py"),
     ("Reading and writing", "crowdlearn.io", "io.py"),
+    ("From files to a result", "crowdlearn.from_files", "from_files.py"),
     ("Votes larger than memory", "crowdlearn.shards.votes", "shards/votes.py"),
     ("Coding votes", "crowdlearn.shards.coding", "shards/coding.py"),
     ("Data sets", "crowdlearn.datasets", "datasets.py"),

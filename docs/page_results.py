@@ -208,6 +208,7 @@ RESULT_BLOCKS: dict[str, Callable[[], str]] = {
     "service": service_tables,
     "crash": crash_table,
     "speed": speed_tables,
+    "scale": lambda: included("scale"),
     "mavericks": lambda: included("mavericks"),
     "fl speed": lambda: included("fl_speed"),
     "inversion peer": lambda: section("inversion_quality", "Beside breaching"),

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crowdlearn.aggregation import OnSweep, Outcome
-from crowdlearn.aggregators.outcome import by_truth, conclude, dirichlet_accuracy
+from crowdlearn.aggregators.outcome import accuracy_of, by_label, by_truth, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
 from crowdlearn.gold import gold_codes
@@ -88,7 +88,6 @@ class Bcc:
             bound_name="evidence lower bound",
             on_sweep=on_sweep,
         )
-        shape = (votes.n_workers, votes.n_classes, votes.n_classes)
         prior = (sums.totals + prior_count) / (sums.totals + prior_count).sum()
         return conclude(
             self,
@@ -97,10 +96,10 @@ class Bcc:
             posterior=home.read(posterior),
             prior=prior,
             confusion=by_truth(home.normalised(sums.counts, extra)[0], votes),
-            worker_accuracy=dirichlet_accuracy(sums.counts.reshape(shape) + extra, prior),
+            worker_accuracy=accuracy_of(sums.counts, extra, prior, votes.n_workers),
             history=course,
             predictor=ProductPredictor(
-                read_prior, table.reshape(shape), np.arange(votes.n_classes)
+                read_prior, by_label(table, votes), np.arange(votes.n_classes)
             ),
             started=started,
         )

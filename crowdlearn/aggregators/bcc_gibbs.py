@@ -124,7 +124,7 @@ class BccGibbs:
         earlier: Earlier | None = None,
     ) -> _Chain:
         """Chain number `index` at its start; `known` are gold codes, -1 where there is none."""
-        home = sweeper(votes, known, device=self.device, n_threads=n_threads)
+        home = sweeper(votes, known, device=self.device, n_threads=n_threads, cuts=False)
         rng = np.random.default_rng([self.seed, index])
         rows, classes = earlier or earlier_counts(None, votes)
         extra = dirichlet_prior(votes.n_classes, self.off_diagonal, self.diagonal) + rows

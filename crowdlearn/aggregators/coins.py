@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from crowdlearn.aggregation import Aggregation, History
-from crowdlearn.aggregators.one_coin import error_table
 from crowdlearn.aggregators.outcome import beta_interval, by_truth, conclude
 from crowdlearn.predictors import ProductPredictor
+from crowdlearn.sweeps.tables import error_table
 from crowdlearn.votes import Votes
 
 
@@ -41,7 +41,7 @@ def conclude_coins(
         gold=gold,
         posterior=posterior,
         prior=posterior.mean(axis=0),
-        confusion=by_truth(predictor.likelihood.ravel(), votes),
+        confusion=by_truth(np.asarray(predictor.likelihood).ravel(), votes),
         worker_accuracy=beta_interval(
             right / size, right * (size - right) / (size**2 * (size + 1))
         ),

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.special import xlogy
 
 from crowdlearn.aggregation import OnSweep, Outcome
-from crowdlearn.aggregators.outcome import by_truth, conclude, dirichlet_accuracy
+from crowdlearn.aggregators.outcome import accuracy_of, by_label, by_truth, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.aggregators.worker_history import WorkerHistory, earlier_counts
 from crowdlearn.gold import gold_codes
@@ -84,7 +84,6 @@ class DawidSkene:
             bound_name="log likelihood",
             on_sweep=on_sweep,
         )
-        shape = (votes.n_workers, votes.n_classes, votes.n_classes)
         return conclude(
             self,
             votes,
@@ -92,11 +91,11 @@ class DawidSkene:
             posterior=home.read(posterior),
             prior=prior,
             confusion=by_truth(table, votes),
-            worker_accuracy=dirichlet_accuracy(
-                sums.counts.reshape(shape) + extra + 1 / votes.n_classes, prior
+            worker_accuracy=accuracy_of(
+                sums.counts, extra + 1 / votes.n_classes, prior, votes.n_workers
             ),
             history=course,
-            predictor=ProductPredictor(prior, table.reshape(shape), np.arange(votes.n_classes)),
+            predictor=ProductPredictor(prior, by_label(table, votes), np.arange(votes.n_classes)),
             started=started,
         )
 

@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from crowdlearn.aggregation import Interval
 from crowdlearn.sweeps import Sums, expected_prior
+from crowdlearn.sweeps.cuts import CutArray
 
 GuessRule = Callable[[np.ndarray], tuple[np.ndarray, float]]
 """Counts of guessed labels -> (exp E ln guess, divergence from the prior)."""
@@ -58,15 +59,20 @@ def mean_easiness(seen: Any, home: Any, beta: tuple[float, float]) -> Any:
 
 
 def with_guesses(
-    confusion: Float[np.ndarray, "worker class class"],
+    confusion: Float[np.ndarray, "worker class class"] | CutArray,
     accuracy: Interval,
     prior: Float[np.ndarray, " class"],
     guess: Float[np.ndarray, " label"],
     easiness: float,
-) -> tuple[Float[np.ndarray, "worker class class"], Interval]:
+) -> tuple[Float[np.ndarray, "worker class class"] | CutArray, Interval]:
     """Confusions and accuracies of votes on an item of this easiness, guesses included."""
     lucky = (1 - easiness) * float(prior @ guess)
-    return easiness * confusion + (1 - easiness) * guess, Interval(
+
+    def mixed(rows: np.ndarray) -> np.ndarray:
+        return easiness * rows + (1 - easiness) * guess
+
+    mean = confusion.mapped(mixed) if isinstance(confusion, CutArray) else mixed(confusion)
+    return mean, Interval(
         mean=easiness * accuracy.mean + lucky,
         low=easiness * accuracy.low + lucky,
         high=easiness * accuracy.high + lucky,

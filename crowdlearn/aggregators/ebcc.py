@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from crowdlearn.aggregation import History, OnSweep, Outcome, Sweep
 from crowdlearn.aggregators.bcc import dirichlet_prior
-from crowdlearn.aggregators.outcome import conclude, dirichlet_accuracy
+from crowdlearn.aggregators.outcome import accuracy_of, by_label, by_truth, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
@@ -115,25 +115,22 @@ class Ebcc:
         share = totals + self.subtype_count / n_subtypes
         share /= share.sum(axis=1, keepdims=True)
         prior = (totals.sum(axis=1) + class_count) / (totals.sum() + class_count.sum())
-        table = home.normalised(best.counts, extra)[0].astype(np.float64)
-        rows = table.reshape(
-            -1, n_classes, n_classes, n_subtypes
-        )  # (worker, label, class, subtype)
-        pooled = best.counts.reshape(rows.shape).sum(axis=3)
+        table = home.normalised(best.counts, extra)[0]
         return conclude(
             self,
             votes,
             gold=known,
             posterior=home.by_class(best.posterior),
             prior=prior,
-            confusion=np.einsum("wckg,kg->wkc", rows, share),
-            worker_accuracy=dirichlet_accuracy(
-                pooled + dirichlet_prior(n_classes, self.off_diagonal, self.diagonal), prior
+            confusion=by_truth(table, votes, share),
+            worker_accuracy=accuracy_of(
+                best.counts,
+                dirichlet_prior(n_classes, self.off_diagonal, self.diagonal),
+                prior,
+                votes.n_workers,
             ),
             history=best.history,
-            predictor=ProductPredictor(
-                best.prior, best.table.reshape(-1, n_classes, len(best.prior)), home.state_class
-            ),
+            predictor=ProductPredictor(best.prior, by_label(best.table, votes), home.state_class),
             started=started,
         )
 
@@ -143,10 +140,10 @@ class _Fit:
     """Where one restart ended."""
 
     posterior: Any  # (item, state)
-    counts: Float[np.ndarray, " cell"]
+    counts: Any  # flat (worker, label, state), or cut by workers
     totals: Float[np.ndarray, " state"]
     prior: Float[np.ndarray, " state"]
-    table: Float[np.ndarray, " cell"]
+    table: Any  # as the counts
     history: History
 
 

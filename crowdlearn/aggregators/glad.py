@@ -29,11 +29,11 @@ from scipy.optimize import OptimizeResult, minimize
 from scipy.special import expit
 
 from crowdlearn.aggregation import Aggregation, History, OnSweep, Sweep
-from crowdlearn.aggregators.one_coin import error_table
 from crowdlearn.aggregators.outcome import beta_interval, by_truth, clamped, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.predictors import AbilityPredictor
+from crowdlearn.sweeps.tables import error_table
 from crowdlearn.votes import Votes
 
 CENTRE = 1.0  # prior mean of ability and of log easiness

@@ -25,7 +25,7 @@ from crowdlearn.aggregators.difficulty import (
     uniform_guess,
     with_guesses,
 )
-from crowdlearn.aggregators.outcome import by_truth, conclude, dirichlet_accuracy
+from crowdlearn.aggregators.outcome import accuracy_of, by_label, by_truth, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
@@ -120,10 +120,9 @@ def fit_structured(
         bound_name="evidence lower bound",
         on_sweep=on_sweep,
     )
-    shape = (votes.n_workers, votes.n_classes, votes.n_classes)
     return conclude_difficulty(
         method, votes, known, home, sums, seen, home.read(posterior), history, started,
-        MixturePredictor(prior, table.reshape(shape), guess, np.array(beta)),
+        MixturePredictor(prior, by_label(table, votes), guess, np.array(beta)),
     )  # fmt: skip
 
 
@@ -141,12 +140,11 @@ def conclude_difficulty(
 ) -> Outcome:
     """The result of a variational fit of the difficulty story."""
     extra = dirichlet_prior(votes.n_classes, method.off_diagonal, method.diagonal)
-    shape = (votes.n_workers, votes.n_classes, votes.n_classes)
     prior = (sums.totals + method.prior_count) / (sums.totals + method.prior_count).sum()
     easiness = mean_easiness(seen, home, (method.easy, method.hard))
     confusion, accuracy = with_guesses(
         by_truth(home.normalised(sums.counts, extra)[0], votes),
-        dirichlet_accuracy(sums.counts.reshape(shape) + extra, prior),
+        accuracy_of(sums.counts, extra, prior, votes.n_workers),
         prior,
         predictor.guess / predictor.guess.sum(),
         float(easiness.mean()),

@@ -18,12 +18,14 @@ from crowdlearn.aggregation import OnSweep, Outcome
 from crowdlearn.aggregators.bcc import dirichlet_prior
 from crowdlearn.aggregators.difficulty import GuessRule, first_sums, learned_guess, uniform_guess
 from crowdlearn.aggregators.idbla import conclude_difficulty
+from crowdlearn.aggregators.outcome import by_label
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import FactorisedPredictor
 from crowdlearn.sweeps import Sums, expected_prior, sweeper
+from crowdlearn.sweeps.cuts import CutArray
 from crowdlearn.votes import VoteSet
 
 
@@ -115,8 +117,9 @@ def fit_factorised(
         bound_name="evidence lower bound",
         on_sweep=on_sweep,
     )
-    shape = (votes.n_workers, votes.n_classes, votes.n_classes)
+    cube = by_label(table, votes)
+    table = cube.mapped(np.exp) if isinstance(cube, CutArray) else np.exp(cube)
     return conclude_difficulty(
         method, votes, known, home, sums, seen, home.read(posterior), history, started,
-        FactorisedPredictor(prior, np.exp(table).reshape(shape), guess, np.array(beta)),
+        FactorisedPredictor(prior, table, guess, np.array(beta)),
     )  # fmt: skip

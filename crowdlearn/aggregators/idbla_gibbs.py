@@ -234,7 +234,7 @@ class _Chain:
 def _first_chain(
     method: Any, votes: VoteSet, known: Any, guess: GuessDraw, index: int, n_threads: int
 ) -> _Chain:
-    home = sweeper(votes, known, device=method.device, n_threads=n_threads)
+    home = sweeper(votes, known, device=method.device, n_threads=n_threads, cuts=False)
     rng = np.random.default_rng([method.seed, index])
     sums, seen = first_sums(home, home.first_truths(method.start, rng), easiness=1.0)
     extra = dirichlet_prior(votes.n_classes, method.off_diagonal, method.diagonal)

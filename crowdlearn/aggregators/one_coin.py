@@ -20,13 +20,14 @@ from jaxtyping import Float
 
 from crowdlearn.aggregation import OnSweep, Outcome
 from crowdlearn.aggregators.dawid_skene import m_step_prior
-from crowdlearn.aggregators.outcome import beta_interval, by_truth, conclude
+from crowdlearn.aggregators.outcome import beta_interval, by_label, by_truth, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
 from crowdlearn.inference.starts import Start, soft_majority
 from crowdlearn.inference.sweeping import sweep_until_still
 from crowdlearn.predictors import ProductPredictor
 from crowdlearn.sweeps import Sums, sweeper
+from crowdlearn.sweeps.cuts import InBlocks
 from crowdlearn.votes import VoteSet
 
 TINY = 1e-30
@@ -62,7 +63,7 @@ class OneCoin:
             prior = m_step_prior(state[0])
             ability = m_step_ability(state[0], votes, self.pseudocount)
             log_extra = float(self.pseudocount * (np.log(ability) + np.log1p(-ability)).sum())
-            table = error_table(ability, votes.n_classes).astype(home.dtype)
+            table = home.error_table(ability)
             sums = home.product(prior, table, posterior)
             return (sums, prior, table), sums.bound + log_extra, sums.change
 
@@ -77,7 +78,6 @@ class OneCoin:
         )
         right = right_votes(sums, votes) + self.pseudocount + 1 / 2
         size = votes.votes_per_worker + 2 * self.pseudocount + 1
-        shape = (votes.n_workers, votes.n_classes, votes.n_classes)
         return conclude(
             self,
             votes,
@@ -89,13 +89,16 @@ class OneCoin:
                 right / size, right * (size - right) / (size**2 * (size + 1))
             ),
             history=history,
-            predictor=ProductPredictor(prior, table.reshape(shape), np.arange(votes.n_classes)),
+            predictor=ProductPredictor(prior, by_label(table, votes), np.arange(votes.n_classes)),
             started=started,
         )
 
 
 def right_votes(sums: Sums, votes: VoteSet) -> Float[np.ndarray, " worker"]:
     """Expected number of right votes of every worker."""
+    if isinstance(sums.counts, InBlocks):
+        found: np.ndarray = sums.counts.right()  # type: ignore[attr-defined]
+        return found
     cube = sums.counts.reshape(votes.n_workers, votes.n_classes, votes.n_classes)
     return np.einsum("wkk->w", cube)
 
@@ -106,12 +109,3 @@ def m_step_ability(sums: Sums, votes: VoteSet, pseudocount: float) -> Float[np.n
     size = votes.votes_per_worker + 2 * pseudocount
     share = np.where(size > 0, right / np.maximum(size, TINY), 1 / votes.n_classes)
     return np.clip(share, 1e-12, 1 - 1e-12)
-
-
-def error_table(
-    ability: Float[np.ndarray, " worker"], n_classes: int
-) -> Float[np.ndarray, " cell"]:
-    """The flat (worker, label, class) table of these abilities."""
-    wrong = (1 - ability) / (n_classes - 1)
-    same = np.eye(n_classes, dtype=bool)
-    return np.where(same, ability[:, None, None], wrong[:, None, None]).ravel()

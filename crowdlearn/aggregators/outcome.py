@@ -15,9 +15,12 @@ from crowdlearn.aggregation import Aggregation, Draws, History, Interval, Outcom
 from crowdlearn.aggregators.settings import settings_of
 from crowdlearn.errors import ConvergenceWarning
 from crowdlearn.predictors import Predictor
+from crowdlearn.sweeps.cuts import CutArray, InBlocks
 from crowdlearn.sweeps.items import clamped as clamped
+from crowdlearn.sweeps.pool import split
 from crowdlearn.votes import Votes, VoteSet
 
+WORKERS_AT_ONCE = 1 << 16  # looked at together, so that a conclusion takes little memory
 TIE = 1e-9  # probabilities closer than this are a tie
 
 
@@ -52,19 +55,66 @@ def dirichlet_accuracy(
 
     Mean and variance are exact given the Dirichlets; the interval is the Beta with these moments.
     """
+    return beta_interval(*moments(alpha, prior))
+
+
+def moments(
+    alpha: Float[np.ndarray, "worker label class"], prior: Float[np.ndarray, " class"]
+) -> tuple[Float[np.ndarray, " worker"], Float[np.ndarray, " worker"]]:
+    """Mean and variance of the accuracy of workers whose rows are Dirichlet(alpha)."""
     diagonal = np.einsum("wkk->wk", alpha)
     total = alpha.sum(axis=1)
     mean = diagonal / total
     variance = mean * (1 - mean) / (total + 1)
-    return beta_interval(mean @ prior, variance @ prior**2)
+    return mean @ prior, variance @ prior**2
+
+
+def accuracy_of(
+    counts: Any,
+    extra: Float[np.ndarray, "*worker label class"],
+    prior: Float[np.ndarray, " class"],
+    n_workers: int,
+) -> Interval:
+    """`dirichlet_accuracy` of a method's counts and what its story adds to each worker's.
+
+    States of a class are added up. Counts may be cut by workers.
+    """
+    if isinstance(counts, InBlocks):
+        found: Interval = counts.accuracy(extra, prior)  # type: ignore[attr-defined]
+        return found
+    n = len(prior)
+    cube = np.asarray(counts).reshape(n_workers, n, n, -1)
+    parts = [
+        moments(cube[a:b].sum(axis=3) + (extra[a:b] if extra.ndim > 2 else extra), prior)
+        for a, b in split(len(cube), len(cube) // WORKERS_AT_ONCE + 1)
+    ]
+    mean, variance = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return beta_interval(mean, variance)
 
 
 def by_truth(
-    table: Float[np.ndarray, " cell"], votes: VoteSet
-) -> Float[np.ndarray, "worker class class"]:
-    """A flat (worker, label, class) table as confusion[worker, truth, label]."""
-    cube = table.reshape(votes.n_workers, votes.n_classes, -1)
+    table: Any, votes: VoteSet, share: Float[np.ndarray, "class subtype"] | None = None
+) -> Any:
+    """A flat (worker, label, state) table as confusion[worker, truth, label].
+
+    `share` weighs the subtypes of each class, where states are not the classes themselves. The
+    confusion of a table that is cut by workers is a `CutArray`.
+    """
+    if isinstance(table, InBlocks):
+        return table.confusion(share)  # type: ignore[attr-defined]
+    n_classes = votes.n_classes
+    if share is not None:
+        rows = table.reshape(-1, n_classes, *share.shape)
+        return np.einsum("wckg,kg->wkc", rows, share, dtype=np.float64)
+    cube = table.reshape(votes.n_workers, n_classes, -1)
     return np.ascontiguousarray(cube.transpose(0, 2, 1), dtype=np.float64)
+
+
+def by_label(table: Any, votes: VoteSet) -> Any:
+    """A flat table as predictors hold it, (worker, label, state); a `CutArray` where it is cut."""
+    if isinstance(table, InBlocks):
+        return table.cube()  # type: ignore[attr-defined]
+    return table.reshape(votes.n_workers, votes.n_classes, -1)
 
 
 def conclude(
@@ -74,7 +124,7 @@ def conclude(
     gold: Any,
     posterior: Any,
     prior: Float[np.ndarray, " class"],
-    confusion: Float[np.ndarray, "worker class class"],
+    confusion: Float[np.ndarray, "worker class class"] | CutArray,
     worker_accuracy: Interval,
     history: History,
     predictor: Predictor,
@@ -125,13 +175,13 @@ def _convergence(method: Any, history: History) -> tuple[str, ...]:
 
 
 def _swapped(
-    confusion: Float[np.ndarray, "worker class class"],
+    confusion: Float[np.ndarray, "worker class class"] | CutArray,
     votes: VoteSet,
     prior: Float[np.ndarray, " class"],
 ) -> tuple[str, ...]:
     """Label switching: another naming of the classes fits the votes better than their own."""
     share = votes.votes_per_worker / votes.n_votes
-    overlap = prior[:, None] * np.einsum("w,wkc->kc", share, confusion)  # [truth, label]
+    overlap = prior[:, None] * _mean(share, confusion)  # [truth, label]
     truth, label = linear_sum_assignment(-overlap)
     gain = overlap[truth, label].sum() - np.trace(overlap)
     moved = [(t, c) for t, c in zip(truth, label, strict=True) if t != c]
@@ -142,3 +192,18 @@ def _swapped(
         f"classes look swapped ({pairs}): either most workers err the same way, or the fit "
         "is in the wrong optimum; gold answers for a few items settle it",
     )
+
+
+def _mean(
+    share: Float[np.ndarray, " worker"],
+    confusion: Float[np.ndarray, "worker class class"] | CutArray,
+) -> Float[np.ndarray, "class class"]:
+    """The confusion of all workers, each by its share."""
+    if isinstance(confusion, np.ndarray):
+        return np.einsum("w,wkc->kc", share, confusion)
+    cut = confusion.cut
+    parts = (
+        np.einsum("w,wkc->kc", share[cut.span(k)], rows)
+        for k, rows in enumerate(confusion.blocks())
+    )
+    return np.sum(list(parts), axis=0)

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crowdlearn.aggregation import Aggregation, OnSweep
-from crowdlearn.aggregators.one_coin import error_table, right_votes
+from crowdlearn.aggregators.one_coin import right_votes
 from crowdlearn.aggregators.outcome import beta_interval, by_truth, conclude
 from crowdlearn.aggregators.settings import check_settings
 from crowdlearn.gold import gold_codes
@@ -63,7 +63,7 @@ class ZenCrowd:
         posterior = home.posterior()
 
         def step(state: tuple[Any, Any, Any]) -> tuple[tuple[Any, Any, Any], float, float]:
-            table = error_table(state[0], votes.n_classes).astype(home.dtype)
+            table = home.error_table(state[0])
             sums = home.product(prior, table, posterior)
             return (m_step(sums, votes, self.reliability), table, sums), sums.bound, sums.change
 

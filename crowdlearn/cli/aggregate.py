@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crowdlearn.cli.coded import fit_files
 from crowdlearn.cli.exits import INTERRUPTED, print_json, say
 from crowdlearn.cli.fitting import fit_or_stop, read, read_known, watched
 from crowdlearn.cli.options import (
+    DEFAULT_METHOD,
+    ActorsOption,
+    AnyDeviceOption,
+    CheckpointOption,
     ClassesOption,
+    CodedOption,
     ColumnsOption,
-    DeviceOption,
     DiscountOption,
     DropOption,
     GoldOption,
     HistoryOption,
     InferenceOption,
     JsonOption,
+    MemoryOption,
     MethodOption,
     QuietOption,
     ResumeOption,
@@ -32,6 +38,7 @@ from crowdlearn.cli.options import (
     make_method,
     title_of,
 )
+from crowdlearn.errors import SettingsError
 
 if TYPE_CHECKING:
     from crowdlearn.aggregation import Aggregation
@@ -41,7 +48,8 @@ DEMO_METHODS = ("majority", "dawid-skene", "bcc-gibbs", "idbla")
 OutOption = Annotated[
     str | None,
     typer.Option(
-        help="Folder for labels.csv, workers.csv, posterior.parquet, summary.json and report.html."
+        help="Folder for labels.csv, workers.csv, posterior.parquet, summary.json and report.html; "
+        "of votes larger than memory posterior/, workers.parquet, summary.json and the parameters."
     ),
 ]
 
@@ -60,11 +68,15 @@ def aggregate(
     seed: SeedOption = None,
     max_sweeps: SweepsOption = None,
     tolerance: ToleranceOption = None,
-    device: DeviceOption = None,
+    device: AnyDeviceOption = None,
     drop_missing: DropOption = False,
     resume: ResumeOption = None,
     history: HistoryOption = None,
     discount: DiscountOption = None,
+    memory: MemoryOption = None,
+    coded: CodedOption = None,
+    actors: ActorsOption = None,
+    checkpoint: CheckpointOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -73,9 +85,28 @@ def aggregate(
     Prints what stands out, or with --out writes a folder: labels.csv, workers.csv,
     posterior.parquet, summary.json, report.html. Ctrl-C stops after the current sweep and keeps the
     result so far (exit code 130); a second Ctrl-C leaves at once.
+
+    With --memory, --coded, --actors, --checkpoint or --device ray the votes may be larger than
+    memory: they are coded on disk first, and OUT is as of `crowdlearn shards fit`.
     """
+    from crowdlearn.shards.amounts import bytes_of
+    from crowdlearn.shards.homes import home_of
+
     flags = {"seed": seed, "max_sweeps": max_sweeps, "tolerance": tolerance, "device": device}
     flags |= {"story": story, "inference": inference}
+    room, asked = bytes_of(memory), not (coded is None and checkpoint is None)
+    name = method or ("bayes" if story or inference else DEFAULT_METHOD)
+    home = home_of(name, device, room, actors, asked)
+    if home is not None:
+        others = {"--truth": truth, "--resume": resume, "--history": history}
+        _refuse(others | {"--discount": discount})
+        chosen = make_method(method, flags | {"device": home}, settings)
+        fit_files(
+            votes, chosen, out, device=home, coded=coded, memory=room, actors=actors,
+            checkpoint=checkpoint, columns=columns, classes=classes, drop_missing=drop_missing,
+            gold=gold, json=json, quiet=quiet,
+        )  # fmt: skip
+        return
     chosen = make_method(method, flags, settings)
     read_in = read(votes, columns, classes, drop_missing)
     known, given = read_known(truth, read_in), read_known(gold, read_in)
@@ -89,6 +120,16 @@ def aggregate(
         n_sweeps = fit.history.n_sweeps
         say(f"interrupted: the result after {n_sweeps:,} sweeps was {kept}", "yellow")
         raise typer.Exit(INTERRUPTED)
+
+
+def _refuse(flags: dict[str, Any]) -> None:
+    """Raise SettingsError for what coded votes have no use for."""
+    for flag, value in flags.items():
+        if value is not None:
+            raise SettingsError(
+                f"{flag}: is for votes in memory, and --memory, --coded, --actors, --checkpoint and"
+                " --device ray are for larger ones: leave out one or the other"
+            )
 
 
 def demo(

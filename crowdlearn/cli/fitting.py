@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import inspect
 import sys
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crowdlearn.cli.exits import first_interrupt
 from crowdlearn.cli.options import classes_of, columns_of, make_method, source_of
+from crowdlearn.cli.progress import fit_bar
 from crowdlearn.errors import SettingsError, VotesWarning
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from crowdlearn.aggregation import Aggregation, Sweep
     from crowdlearn.votes import Votes, VoteSet
-
-PATIENCE = 1.0  # seconds of a fit before a progress bar appears
 
 
 def read(paths: list[str], columns: str | None, classes: str | None, drop_missing: bool) -> Votes:
@@ -63,7 +57,8 @@ def fit_or_stop(
     earlier: dict[str, Any] = {} if resume is None else {"resume": _earlier(method, resume)}
     if history or discount is not None:
         earlier["history"] = _history(method, history or [], discount)
-    with first_interrupt() as asked, _bar(progress) as show:
+    pace = votes.n_votes, getattr(method, "tolerance", None)
+    with first_interrupt() as asked, fit_bar(progress, *pace) as show:
 
         def on_sweep(sweep: Sweep) -> bool:
             show(sweep)
@@ -143,41 +138,3 @@ def fit_or_load(
 def watched(json: bool, quiet: bool = False) -> bool:
     """Is somebody at a terminal who wants to see progress?"""
     return sys.stderr.isatty() and not json and not quiet
-
-
-@contextmanager
-def _bar(wanted: bool) -> Iterator[Any]:
-    """A function to be called with every sweep, which draws a bar once a fit takes long."""
-    if not wanted:
-        yield lambda sweep: None
-        return
-    progress, started = _progress(), time.monotonic()
-    task = progress.add_task("fitting", total=None, of="", change="")
-
-    def show(sweep: Sweep) -> None:
-        if time.monotonic() - started < PATIENCE:
-            return
-        if not progress.live.is_started:
-            progress.start()
-        change = "" if sweep.change != sweep.change else f"change {sweep.change:.1e}"
-        of = f"sweep {sweep.number:,} of at most {sweep.of:,}"
-        progress.update(task, completed=sweep.number, total=sweep.of, of=of, change=change)
-
-    try:
-        yield show
-    finally:
-        progress.stop()
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[of]}  {task.fields[change]}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )

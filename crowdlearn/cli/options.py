@@ -19,7 +19,8 @@ VotesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="VOTES...",
-        help="Files of votes (CSV, JSON Lines, Parquet; .gz too), globs, or - for standard input.",
+        help="Files of votes (CSV, JSON Lines, Parquet; .gz too), globs, URLs such as "
+        "s3://bucket/*.parquet, or - for standard input.",
         show_default=False,
     ),
 ]
@@ -104,6 +105,42 @@ ToleranceOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option(help="Where to compute: auto, cpu or gpu.", show_default="auto")
 ]
+LARGE = "Votes larger than memory"  # the panel of their options
+AnyDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where to compute: cpu, gpu, ray (a cluster, or this machine), ray://HOST:PORT, or "
+        "auto: ray in a process that belongs to a cluster, else what this machine has.",
+        show_default="what this machine has",
+    ),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the work on this machine may take, as 4GB: votes then take turns.",
+        show_default="all votes at once", rich_help_panel=LARGE,
+    ),
+]  # fmt: skip
+ActorsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes on a cluster.", show_default="one for each core", rich_help_panel=LARGE
+    ),
+]
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder to note how far the fit is; the same command goes on from it.",
+        rich_help_panel=LARGE,
+    ),
+]
+CodedOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder for the coded votes: kept, and used again by the same votes.",
+        show_default="a temporary one, or CHECKPOINT/coded", rich_help_panel=LARGE,
+    ),
+]  # fmt: skip
 DropOption = Annotated[
     bool,
     typer.Option("--drop-missing", help="Leave out rows with a missing value, with a warning."),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from crowdlearn.cli.exits import INTERRUPTED, print_json, say
+from crowdlearn.cli.exits import print_json
 from crowdlearn.cli.options import (
+    DEFAULT_METHOD,
+    ActorsOption,
+    CheckpointOption,
     ClassesOption,
     ColumnsOption,
     DropOption,
+    GoldOption,
     JsonOption,
+    MemoryOption,
     MethodOption,
     QuietOption,
     SeedOption,
@@ -25,12 +29,18 @@ from crowdlearn.cli.options import (
     make_method,
     source_of,
 )
-from crowdlearn.errors import SettingsError
 
 shards = typer.Typer(
-    help="Votes larger than memory: code them once, then fit.", no_args_is_help=True
+    help="Votes larger than memory, in two steps: code them once, then fit as often as wanted.",
+    no_args_is_help=True,
 )
-UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+ShardsDeviceOption = Annotated[
+    str,
+    typer.Option(
+        help="cpu (this machine), ray (a cluster, or this machine), ray://HOST:PORT, or auto: ray "
+        "in a process that belongs to a cluster, else cpu."
+    ),
+]
 
 
 @shards.command()
@@ -44,6 +54,7 @@ def code(
         int | None,
         typer.Option(help="Parts to cut the items into.", show_default="by the number of votes"),
     ] = None,
+    device: ShardsDeviceOption = "cpu",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -53,12 +64,18 @@ def code(
     whole, or not at all.
     """
     from crowdlearn.cli.fitting import watched
+    from crowdlearn.cli.progress import coding_bar
+    from crowdlearn.output import check_folder
     from crowdlearn.shards import code_votes
+    from crowdlearn.shards.homes import home_of
 
-    with _bar(watched(json, quiet)) as tell:
+    check_folder(out)
+    home = home_of(DEFAULT_METHOD, device, None, None, asked=True)
+    with coding_bar(watched(json, quiet)) as tell:
         coded = code_votes(
             source_of(votes), out, columns=columns_of(columns), classes=classes_of(classes),
-            drop_missing=drop_missing, n_buckets=buckets, progress=tell,
+            drop_missing=drop_missing, n_buckets=buckets, device=home or device,
+            progress=tell,
         )  # fmt: skip
     if json:
         print_json(
@@ -76,27 +93,15 @@ def fit(
     coded: Annotated[str, typer.Argument(help="Folder that `crowdlearn shards code` made.")],
     out: Annotated[str, typer.Option(help="New folder for the result.")],
     method: MethodOption = None,
+    gold: GoldOption = None,
     settings: SetOption = None,
     seed: SeedOption = None,
     max_sweeps: SweepsOption = None,
     tolerance: ToleranceOption = None,
-    device: Annotated[
-        str, typer.Option(help="cpu (this machine), ray (a cluster, or this machine), ray://HOST.")
-    ] = "cpu",
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            help="What a fit on this machine may take, as 4GB: buckets then take turns.",
-            show_default="all votes at once",
-        ),
-    ] = None,
-    actors: Annotated[
-        int | None, typer.Option(help="On a cluster.", show_default="one for each core")
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="Folder to note how far the fit is; the same command goes on from it."),
-    ] = None,
+    device: ShardsDeviceOption = "cpu",
+    memory: MemoryOption = None,
+    actors: ActorsOption = None,
+    checkpoint: CheckpointOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -105,68 +110,16 @@ def fit(
     OUT gets posterior/, workers.parquet, summary.json and the parameters. Ctrl-C stops after the
     current sweep and keeps the result so far (exit code 130).
     """
-    from crowdlearn.cli.fitting import fit_or_stop, watched
+    from crowdlearn.cli.coded import fit_coded
+    from crowdlearn.output import check_folder
     from crowdlearn.shards import open_votes
+    from crowdlearn.shards.amounts import bytes_of
+    from crowdlearn.shards.homes import home_of
 
-    refuse_others(method)
-    flags = {"seed": seed, "max_sweeps": max_sweeps, "tolerance": tolerance, "device": device}
+    room = bytes_of(memory)
+    home = home_of(method or DEFAULT_METHOD, device, room, actors, asked=True)
+    flags = {"seed": seed, "max_sweeps": max_sweeps, "tolerance": tolerance, "device": home}
     chosen = make_method(method, flags, settings)
-    votes = open_votes(coded, memory=bytes_of(memory), n_actors=actors, checkpoint=checkpoint)
-    found: Any
-    found, interrupted = fit_or_stop(chosen, votes, progress=watched(json, quiet))
-    found.save(out)
-    summary = found.summary()
-    if json:
-        print_json(summary | {"out": out})
-    elif not quiet:
-        state = "converged" if summary["converged"] else "not converged"
-        typer.echo(
-            f"{found.method}: {summary['n_sweeps']:,} sweeps, {state}, {found.seconds:.1f} s;"
-            f" expected error {summary['expected_error']:.2%}; written to {out}"
-        )
-    if interrupted:
-        say(f"interrupted: the result after {summary['n_sweeps']:,} sweeps was written", "yellow")
-        raise typer.Exit(INTERRUPTED)
-
-
-def refuse_others(method: str | None) -> None:
-    """Raise SettingsError for a method that cannot fit coded votes."""
-    from crowdlearn.cli.options import DEFAULT_METHOD
-    from crowdlearn.shards.votes import METHODS
-
-    if (method or DEFAULT_METHOD) not in METHODS:
-        raise SettingsError(
-            f"--method {method}: is none that fits coded votes: choose from {', '.join(METHODS)}"
-        )
-
-
-def bytes_of(text: str | None) -> int | None:
-    """Bytes that "4GB", "500MB" or "2GiB" means. Raises SettingsError."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?\s*", text.lower())
-    if found is None or found[2] not in UNITS or float(found[1]) == 0:
-        raise SettingsError(f"--memory {text!r}: give an amount as 4GB or 500MiB")
-    return int(float(found[1]) * UNITS[found[2]])
-
-
-def _bar(wanted: bool) -> Any:
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    @contextmanager
-    def shown() -> Any:
-        columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
-        with Progress(*columns, console=Console(stderr=True), disable=not wanted) as progress:
-            tasks: dict[str, Any] = {}
-
-            def tell(name: str, done: int, of: int) -> None:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=of)
-                progress.update(tasks[name], completed=done)
-
-            yield tell
-
-    return shown()
+    check_folder(out)
+    votes = open_votes(coded, memory=room, n_actors=actors, checkpoint=checkpoint)
+    fit_coded(votes, chosen, out, gold=gold, json=json, quiet=quiet)

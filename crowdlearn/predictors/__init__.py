@@ -28,6 +28,7 @@ from crowdlearn.predictors.weighted import (
     MarginPredictor,
     SharePredictor,
 )
+from crowdlearn.sweeps.cuts import CutArray
 
 PREDICTORS = {
     "soft": SoftPredictor,
@@ -47,7 +48,7 @@ PREDICTORS = {
 }
 
 
-def to_arrays(predictor: Predictor) -> dict[str, np.ndarray]:
+def to_arrays(predictor: Predictor) -> dict[str, Any]:
     """The predictor as named arrays, its kind included; parts get numbers before their names."""
     kind = next((name for name, cls in PREDICTORS.items() if type(predictor) is cls), None)
     if kind is None:
@@ -55,11 +56,11 @@ def to_arrays(predictor: Predictor) -> dict[str, np.ndarray]:
             f"a {type(predictor).__name__} cannot be saved: a network of your own is a torch "
             "module; save its state_dict, or fit with the built-in network"
         )
-    arrays = {"kind": np.array(kind)}
+    arrays: dict[str, Any] = {"kind": np.array(kind)}
     for field in fields(predictor):  # type: ignore[arg-type]
         value = getattr(predictor, field.name)
         if field.name != "parts":
-            arrays[field.name] = np.asarray(value)
+            arrays[field.name] = value if isinstance(value, CutArray) else np.asarray(value)
             continue
         arrays["parts"] = np.array(len(value))
         for number, part in enumerate(value):

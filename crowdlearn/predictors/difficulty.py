@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.special import digamma, expit
 
 from crowdlearn.predictors.base import TINY, softmax, sum_by_item
+from crowdlearn.sweeps.cuts import CutArray
 from crowdlearn.votes import Votes
 
 
@@ -22,7 +23,7 @@ class MixturePredictor:
     """
 
     prior: Float[np.ndarray, " class"]
-    likelihood: Float[np.ndarray, "worker label class"]
+    likelihood: Float[np.ndarray, "worker label class"] | CutArray
     guess: Float[np.ndarray, " label"]
     beta: Float[np.ndarray, " 2"]
     max_steps: int = 500
@@ -54,7 +55,7 @@ class FactorisedPredictor:
     """`MixturePredictor` where class and causes of the votes are independent in the posterior."""
 
     prior: Float[np.ndarray, " class"]
-    likelihood: Float[np.ndarray, "worker label class"]
+    likelihood: Float[np.ndarray, "worker label class"] | CutArray
     guess: Float[np.ndarray, " label"]
     beta: Float[np.ndarray, " 2"]
     max_steps: int = 500

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from crowdlearn.predictors.base import TINY, softmax, sum_by_item, tempered
+from crowdlearn.sweeps.cuts import CutArray
 from crowdlearn.votes import Votes
 
 
@@ -20,7 +21,7 @@ class ProductPredictor:
     """
 
     prior: Float[np.ndarray, " state"]
-    likelihood: Float[np.ndarray, "worker label state"]
+    likelihood: Float[np.ndarray, "worker label state"] | CutArray
     state_class: Int[np.ndarray, " state"]
 
     def predict(self, votes: Votes) -> Float[np.ndarray, "item class"]:

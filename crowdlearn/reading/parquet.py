@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from crowdlearn.errors import VotesError
 from crowdlearn.reading.parts import Batch, Part, numbered
+from crowdlearn.reading.remote import is_url, located
 from crowdlearn.reading.streams import refused
 
 BATCH = 1 << 20  # rows
 
 
-def parquet_part(path: Path) -> Part:
-    """The rows of a Parquet file, counted from 1. Raises VotesError where it is none."""
+def parquet_part(name: str) -> Part:
+    """The rows of a Parquet file by path or URL, counted from 1.
+
+    Raises VotesError where it is none.
+    """
     import pyarrow.parquet as pq
 
-    with refused(str(path)), _read_by_arrow(str(path)):
-        columns = tuple(pq.read_schema(path).names)
+    with refused(name), _read_by_arrow(name):
+        system, path = located(name) if is_url(name) else (None, name)
+        columns = tuple(pq.read_schema(path, filesystem=system).names)
 
     def batches(names: Sequence[str]) -> Iterator[Batch]:
-        with refused(str(path)), _read_by_arrow(str(path)), pq.ParquetFile(path) as file:
+        with refused(name), _read_by_arrow(name), pq.ParquetFile(path, filesystem=system) as file:
             arrow = file.iter_batches(batch_size=BATCH, columns=list(names))
             yield from numbered(arrow, names, first_row=1)
 
-    return Part(str(path), columns, batches)
+    return Part(name, columns, batches)
 
 
 def table_part(name: str, table: Any) -> Part:

@@ -6,9 +6,11 @@ import difflib
 import glob
 import io
 import itertools
+import os
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +20,7 @@ from crowdlearn.reading.formats import export_kind, export_part, export_table_pa
 from crowdlearn.reading.parquet import parquet_part, table_part
 from crowdlearn.reading.parts import Part
 from crowdlearn.reading.records import json_records, records_part
+from crowdlearn.reading.remote import is_url, urls_of
 from crowdlearn.reading.streams import opened, refused
 
 ENDINGS = {
@@ -42,8 +45,8 @@ def parts_of(
 ) -> Generator[Part, None, None]:
     """The inputs that a source means, one open at a time.
 
-    A source is a path, a glob, a sequence of these, "-" for standard input, or a table that speaks
-    the Arrow C stream. Raises VotesError for what cannot be found or told.
+    A source is a path, a glob, a URL, a sequence of these, "-" for standard input, or a table that
+    speaks the Arrow C stream. Raises VotesError for what cannot be found or told.
     """
     if format is not None and format not in FORMATS:
         raise VotesError(f"format {format!r} is not one of {', '.join(FORMATS)}")
@@ -57,16 +60,33 @@ def parts_of(
     else:
         raise VotesError(
             f"cannot read votes from {type(source).__name__} {str(source)[:60]!r}: give a path, a "
-            "glob, a list of paths, or a table (pandas, polars, pyarrow, duckdb)"
+            "glob, a URL, a list of these, or a table (pandas, polars, pyarrow, duckdb)"
         )
 
 
-def paths_of(source: Any) -> list[Path]:
-    """The files of a path, a glob, or a list of these. Raises VotesError where one is not there."""
+@dataclass(frozen=True)
+class File:
+    """A file of a source: path or URL, bytes, and nanoseconds since 1970 of its last change."""
+
+    name: str
+    n_bytes: int
+    changed: int
+
+
+def files_of(source: Any) -> list[File]:
+    """The files of a path, a glob, a URL, or a list of these; local paths become absolute.
+
+    Raises VotesError where one is not there.
+    """
+    if isinstance(source, str) and is_url(source):
+        return [File(*found) for found in urls_of(source)]
+    if source == "-":
+        raise VotesError("standard input: can be read only once: write it to a file first")
     if isinstance(source, (str, Path)):
-        return _files(str(source))
+        paths = [os.path.abspath(path) for path in _files(str(source))]
+        return [File(path, (at := os.stat(path)).st_size, at.st_mtime_ns) for path in paths]
     if isinstance(source, Sequence) and source:
-        return [path for one in source for path in paths_of(one)]
+        return [path for one in source for path in files_of(one)]
     raise VotesError(
         f"cannot take {type(source).__name__} {str(source)[:60]!r} for files: give a path, a glob"
         " or a list of paths"
@@ -79,13 +99,13 @@ def _parts_of_path(text: str, columns: Mapping[str, str], format: str | None) ->
             raise VotesError("standard input: Parquet cannot be read from a pipe: give its path")
         yield _text_part("standard input", _stdin(), columns, format or "csv")
         return
-    for path in _files(text):
-        kind = _format(path, format)
+    for name in [url for url, *_ in urls_of(text)] if is_url(text) else map(str, _files(text)):
+        kind = _format(name, format)
         if kind == "parquet":
-            yield _answers(parquet_part(path), columns)
+            yield _answers(parquet_part(name), columns)
             continue
-        with refused(str(path)), opened(path) as stream:
-            yield _text_part(str(path), stream, columns, kind)
+        with refused(name), opened(name) as stream:
+            yield _text_part(name, stream, columns, kind)
 
 
 def _text_part(name: str, stream: io.BufferedIOBase, columns: Mapping[str, str], kind: str) -> Part:
@@ -133,8 +153,8 @@ def _nearest(path: Path) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _format(path: Path, format: str | None) -> str:
-    name = path.name.lower().removesuffix(".gz")
+def _format(path: str, format: str | None) -> str:
+    name = path.lower().removesuffix(".gz")
     kind = ENDINGS.get(Path(name).suffix)
     if format == "wide" and kind is not None:
         if kind == "json":

@@ -7,7 +7,6 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from crowdlearn.errors import CrowdlearnError, VotesError
@@ -34,9 +33,11 @@ class Rejoined(io.RawIOBase):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """The bytes of a file, unpacked if they are gzip (by content, not by name)."""
-    with open(path, "rb") as raw:
+def opened(name: str) -> Iterator[io.BufferedIOBase]:
+    """The bytes of a file by path or URL, unpacked if they are gzip (by content, not by name)."""
+    from crowdlearn.reading.remote import is_url, opened_url
+
+    with opened_url(name) if is_url(name) else open(name, "rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         yield gzip.GzipFile(fileobj=raw) if packed else raw

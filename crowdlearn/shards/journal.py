@@ -8,7 +8,10 @@ from typing import Any
 
 from crowdlearn.shards.spread import Ref
 
-OVERWRITES = {"product": (2,), "mixture": (5, 6), "factorised": (6, 7)}
+OVERWRITES = {
+    "product": (2,), "mixture": (5, 6), "factorised": (6, 7),
+    "cut product": (2,), "cut mixture": (5, 6), "cut factorised": (6, 7),
+}  # fmt: skip
 """Operation -> places of arguments that it overwrites without a use of what was there."""
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from crowdlearn.errors import SettingsError
+from crowdlearn.shards.cuts import Coins, Counted, PerWorker, TableRef
 from crowdlearn.shards.spread import Ref, Uniform
 from crowdlearn.sweeps import Sums
 
@@ -42,17 +43,36 @@ class NotedCrew:
 
     def call(self, op: str, args: Sequence[Any], creates: Sequence[str] = ()) -> list[Any]:
         """Do an operation, or give what it gave; see `spread.Crew`."""
+        return self._done(op, args, creates, lambda: self.crew.call(op, args, creates))
+
+    def _done(
+        self, op: str, args: Sequence[Any], creates: Sequence[str], do: Callable[[], list[Any]]
+    ) -> list[Any]:
         digest = [op, _digest(args), list(creates)]
         self.alive |= set(creates)
         if self.at < self.noted_at:
             found = self._remembered(digest)
         else:
             self._read_back()
-            found = self.crew.call(op, args, creates)
+            found = do()
             self._remember(digest, found)
         self.at += 1
         if self.at > self.noted_at and time.monotonic() - self.last >= SECONDS:
             self._note()
+        return found
+
+    def tabulate(
+        self, how: str, counts: Counted, given: Sequence[Any], name: str | None
+    ) -> list[np.ndarray]:
+        """Make something of counts, or give what was said of them; see `spread.Crew`."""
+        about = [counts.kind, *counts.args, counts.scale, *given]
+        creates = [] if name is None else [name]
+        return self._done(how, about, creates, lambda: self.crew.tabulate(how, counts, given, name))
+
+    def block(self, name: str, block: int) -> np.ndarray:
+        """A block of a table."""
+        self._read_back()
+        found: np.ndarray = self.crew.block(name, block)
         return found
 
     def forget(self, name: str) -> None:
@@ -122,6 +142,11 @@ def _digest(args: Sequence[Any]) -> list[Any]:
     for one in args:
         if isinstance(one, Ref):
             out.append([one.name, one.changes])
+        elif isinstance(one, TableRef):
+            out.append(one.name)
+        elif isinstance(one, PerWorker | Coins):
+            rows = one.rows if isinstance(one, PerWorker) else one.ability
+            out += _digest([rows])
         elif isinstance(one, Uniform):
             out.append([list(one.entropy), one.of])
         elif isinstance(one, np.ndarray):

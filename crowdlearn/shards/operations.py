@@ -18,9 +18,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int32
 
 from crowdlearn.aggregators.outcome import pick_labels
+from crowdlearn.shards.cut_passes import CUT_OPERATIONS, Grouped
 from crowdlearn.shards.votes import ShardedGold, ShardedVotes
 from crowdlearn.sweeps import items
-from crowdlearn.sweeps.cpu import CpuSweeper
+from crowdlearn.sweeps.cpu import CpuSweeper, dtype_of
+from crowdlearn.sweeps.cuts import Cut
+from crowdlearn.sweeps.pool import Pool
 from crowdlearn.sweeps.tables import beta_expectations
 from crowdlearn.votes import Votes
 
@@ -37,6 +40,7 @@ class Chunk:
     known: ShardedGold
     state_class: np.ndarray
     n_threads: int
+    cut: Cut | None = None
 
     @cached_property
     def votes(self) -> Votes:
@@ -52,6 +56,22 @@ class Chunk:
     def home(self) -> Any:
         """Where the passes are made."""
         return CpuSweeper.on(self.votes, self.gold, self.state_class, self.n_threads)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Threads."""
+        return Pool(self.n_threads)
+
+    @cached_property
+    def grouped(self) -> Grouped:
+        """Its votes by block of workers, where tables are cut."""
+        assert self.cut is not None
+        return Grouped(self.votes, self.cut, self.pool)
+
+    def posterior(self, start: np.ndarray) -> np.ndarray:
+        """A first posterior as passes take it."""
+        n_cells = self.whole.n_workers * self.whole.n_classes * len(self.state_class)
+        return np.array(start, dtype_of(n_cells))
 
     def streams(self, entropy: Entropy) -> list[np.random.Generator]:
         """A generator for each bucket; what they draw does not depend on where buckets are."""
@@ -75,7 +95,7 @@ def begin(chunk: Chunk, start: Any, entropy: Entropy, split: int) -> tuple[None,
     for rows, rng in zip(chunk.by_bucket(), chunk.streams(entropy), strict=True):
         first = items.clamped(start(_part(chunk.votes, rows), rng), chunk.gold[rows])
         pieces.append(first if split == 1 else items.split_classes(first, split, rng))
-    return None, chunk.home.posterior(np.concatenate(pieces))
+    return None, chunk.posterior(np.concatenate(pieces))
 
 
 def first_truths(chunk: Chunk, posterior: np.ndarray, entropy: Entropy) -> tuple[None, np.ndarray]:
@@ -84,7 +104,7 @@ def first_truths(chunk: Chunk, posterior: np.ndarray, entropy: Entropy) -> tuple
         items.first_truths(posterior[rows], rng)
         for rows, rng in zip(chunk.by_bucket(), chunk.streams(entropy), strict=True)
     ]
-    return None, chunk.home.posterior(np.concatenate(pieces))
+    return None, chunk.posterior(np.concatenate(pieces))
 
 
 def tally(chunk: Chunk, n_classes: int) -> tuple[None, np.ndarray]:
@@ -131,7 +151,7 @@ def expectations(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """`tables.beta_expectations`."""
     sees, misses, divergence = beta_expectations(
-        seen, chunk.votes.item_offsets, prior, chunk.home.pool, logs
+        seen, chunk.votes.item_offsets, prior, chunk.pool, logs
     )
     return divergence, sees, misses
 
@@ -192,10 +212,11 @@ OPERATIONS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "by class": by_class, "labels": labels, "agreement": agreement, "write": write,
     **{name: passes(name) for name in
        ("counts", "product", "draw", "mixture", "factorised", "mixture_draw")},
+    **CUT_OPERATIONS,
 }  # fmt: skip
 """By name."""
 
-WITHOUT_VOTES = {"arithmetic", "total", "by class", "labels", "beta"}
+WITHOUT_VOTES = {"arithmetic", "total", "by class", "labels", "beta", "cut totals"}
 """Operations that look at no vote: a chunk need not be read for them."""
 
 

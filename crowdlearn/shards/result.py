@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from crowdlearn.output import new_folder
 from crowdlearn.predictors import Predictor, to_arrays
 from crowdlearn.shards.spread import Spread
 from crowdlearn.shards.votes import ShardedVotes
+from crowdlearn.sweeps.cuts import CutArray
 
 
 @dataclass(frozen=True, eq=False)
 class ShardedAggregation(Fitted):
     """As `Aggregation`; what has an entry for each item is a `Spread`.
+
+    Where tables are cut by workers, `confusion` is a `CutArray`: `np.asarray` reads all of it.
 
     label_counts    how many items have each class as their most probable one
     expected_error  mean over items of 1 - the posterior probability of that class
@@ -36,7 +40,7 @@ class ShardedAggregation(Fitted):
     label_counts: Float[np.ndarray, " class"]
     expected_error: float
     prior: Float[np.ndarray, " class"]
-    confusion: Float[np.ndarray, "worker class class"]
+    confusion: Float[np.ndarray, "worker class class"] | CutArray
     worker_accuracy: Interval
     history: History
     predictor: Predictor
@@ -96,8 +100,8 @@ class ShardedAggregation(Fitted):
         }  # fmt: skip
         if self.draws is not None:
             arrays |= self.draws.to_arrays()
-        np.savez(path / "arrays.npz", **arrays)  # type: ignore[arg-type]
-        np.savez(path / "predictor.npz", **to_arrays(self.predictor))  # type: ignore[arg-type]
+        write_arrays(path / "arrays.npz", arrays)
+        write_arrays(path / "predictor.npz", to_arrays(self.predictor))
         (path / "summary.json").write_text(json.dumps(self.summary(), indent=1) + "\n")
 
     def summary(self) -> dict[str, Any]:
@@ -121,6 +125,21 @@ def with_labels(posterior: Spread, seed: int) -> tuple[Spread, Float[np.ndarray,
     parts = posterior.crew.call("labels", [posterior.ref, (seed, 1)], creates=[found.name])
     total = sum(parts[1:], parts[0])
     return found, total[:-1], float(1 - total[-1] / len(posterior))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """As `np.savez`; arrays that are cut by workers are written a block at a time."""
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                if not isinstance(array, CutArray):
+                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+                    continue
+                head = np.lib.format.dtype_to_descr(array.dtype)
+                said = {"descr": head, "fortran_order": False, "shape": array.shape}
+                np.lib.format.write_array_header_1_0(file, said)
+                for rows in array.blocks():
+                    file.write(np.ascontiguousarray(rows).data)
 
 
 def table_of(

@@ -6,18 +6,23 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crowdlearn.reading.parts import ahead
+from crowdlearn.shards.cut_passes import COUNTERS
+from crowdlearn.shards.cuts import Counted
 from crowdlearn.shards.operations import OPERATIONS, WITHOUT_VOTES, Chunk
 from crowdlearn.shards.spread import Ref, Uniform
 from crowdlearn.shards.votes import ShardedGold, ShardedVotes
 from crowdlearn.sweeps import Sums
+from crowdlearn.sweeps.cuts import Cut
 
 BYTES_A_VOTE = 12  # worker, label and item offset, about
+BYTES_A_GROUPED_VOTE = 12  # beside these, where tables are cut by workers, at most
 VOTES_AT_ONCE = 3  # chunks in memory: in use, read ahead, and what it is read through
 
 
@@ -32,6 +37,7 @@ class Shard:
     state_class: np.ndarray
     n_threads: int = 1
     memory: int | None = None
+    cut: Cut | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,6 +68,19 @@ class Shard:
                     self._put(chunk.start, one.name, array)
             merged = joined(merged, result, own=self.on_disk)
         return merged
+
+    def counted(self, counts: Counted, blocks: Sequence[int]) -> list[np.ndarray]:
+        """The flat counts of these blocks of workers."""
+        assert self.cut is not None
+        found = [self.cut.zeros(block) for block in blocks]
+        for chunk in self._chunks(counts.kind):
+            given = [self._given(chunk, one) for one in counts.args]
+            count = partial(_count, COUNTERS[counts.kind], chunk, given)
+            _ = chunk.grouped  # made once, not by each thread
+            chunk.pool.run(count, list(zip(blocks, found, strict=True)))
+        for own in found:
+            own *= counts.scale
+        return found
 
     def forget(self, names: Sequence[str]) -> None:
         """Let arrays go."""
@@ -116,7 +135,7 @@ class Shard:
             yield from ahead(self._read(*pair) for pair in self.ranges)
 
     def _chunk(self, start: int, stop: int) -> Chunk:
-        return Chunk(self.votes, start, stop, self.gold, self.state_class, self.n_threads)
+        return Chunk(self.votes, start, stop, self.gold, self.state_class, self.n_threads, self.cut)
 
     def _read(self, start: int, stop: int) -> Chunk:
         chunk = self._chunk(start, stop)
@@ -146,9 +165,13 @@ def chunks_of(shard: Shard) -> list[tuple[int, int]]:
     if shard.memory is None:
         return [(shard.start, shard.stop)]
     votes = shard.votes
+    n_states, cut = len(shard.state_class), shard.cut
     each = votes.bucket_votes * BYTES_A_VOTE * VOTES_AT_ONCE
-    each += votes.bucket_items * 8 * (len(shard.state_class) * 3 + 4)
-    tables = 2 * 8 * votes.n_workers * votes.n_classes * len(shard.state_class)
+    each += votes.bucket_items * 8 * (n_states * 3 + 4)
+    tables = 2 * 8 * votes.n_workers * votes.n_classes * n_states
+    if cut is not None:
+        each += votes.bucket_votes * BYTES_A_GROUPED_VOTE + votes.bucket_items * 4 * n_states
+        tables = (blocks_at_once(shard.memory, cut) + 3) * cut.block_bytes
     room = shard.memory - tables - RUNTIME
     ranges, first, used = [], shard.start, 0
     for bucket in range(shard.start, shard.stop):
@@ -158,6 +181,15 @@ def chunks_of(shard: Shard) -> list[tuple[int, int]]:
             first, used = bucket, 0
         used += need
     return [*ranges, (first, shard.stop)]
+
+
+def _count(counter: Any, chunk: Chunk, given: Sequence[Any], block: int, own: np.ndarray) -> None:
+    counter(chunk, block, own, *given)
+
+
+def blocks_at_once(memory: int | None, cut: Cut) -> int:
+    """Blocks of workers that are counted in one walk over the chunks: a quarter of the memory."""
+    return 1 if memory is None else max(memory // 4 // cut.block_bytes, 1)
 
 
 RUNTIME = 400 << 20  # Python, NumPy, Arrow and numba themselves

@@ -41,6 +41,17 @@ class Crew(Protocol):
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """An array's entries of the buckets `start` to `stop` (not included)."""
 
+    def tabulate(
+        self, how: str, counts: Any, given: Sequence[Any], name: str | None
+    ) -> list[np.ndarray]:
+        """Make something of the counts of each block of workers: what a maker says of each.
+
+        Where it makes tables, they are kept under `name`. See `cuts.MAKERS`.
+        """
+
+    def block(self, name: str, block: int) -> np.ndarray:
+        """A block of a table that is cut by workers."""
+
 
 class Spread:
     """An array over all items (or votes), which never is in one place.
@@ -53,6 +64,7 @@ class Spread:
     def __init__(self, crew: Crew, length: int) -> None:
         self.crew, self.length = crew, length
         self.name = crew.name()
+        self.version = 0  # how often it was overwritten
 
     def __del__(self) -> None:
         self.crew.forget(self.name)
@@ -68,6 +80,7 @@ class Spread:
     @property
     def changing(self) -> Ref:
         """As an argument that is overwritten."""
+        self.version += 1
         return Ref(self.name, changes=True)
 
     def mean(self) -> float:

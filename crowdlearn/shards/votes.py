@@ -16,6 +16,7 @@ from jaxtyping import Int32, Int64
 
 from crowdlearn.errors import SettingsError, VotesError
 from crowdlearn.shards.hashing import buckets, hashes
+from crowdlearn.sweeps.cuts import Cut
 from crowdlearn.votes import Votes, VoteSet
 
 FORMAT = 1
@@ -24,6 +25,8 @@ METHODS = (
     "idbla-gibbs", "fixed-idbla", "fixed-idbla-factorised", "fixed-idbla-gibbs",
 )  # fmt: skip
 """Aggregators that take coded votes."""
+UNCUT_METHODS = ("bcc-gibbs", "idbla-gibbs", "fixed-idbla-gibbs")
+"""Those of them whose tables every process must hold whole."""
 
 AT_HAND = {
     "items", "item", "worker", "label", "item_offsets", "votes_per_item", "by_worker", "counts",
@@ -50,6 +53,7 @@ class ShardedVotes(VoteSet):
     memory: int | None = None  # bytes that a fit on this machine may take
     n_actors: int | None = None  # of a fit on a cluster; None: one for each core
     checkpoint: str | None = None  # folder that a fit goes on from
+    worker_blocks: int | None = None  # ranges of workers that tables are cut into
 
     @property
     def n_buckets(self) -> int:
@@ -70,6 +74,10 @@ class ShardedVotes(VoteSet):
     @property
     def n_classes(self) -> int:
         return len(self.classes)
+
+    def cut(self, n_states: int) -> Cut | None:
+        """How tables of this many states are cut by workers; None where they are not."""
+        return Cut.of(self.n_workers, self.n_classes, n_states, self.worker_blocks)
 
     @cached_property
     def workers(self) -> pa.Array:
@@ -190,12 +198,15 @@ def open_votes(
     memory: int | None = None,
     n_actors: int | None = None,
     checkpoint: str | Path | None = None,
+    worker_blocks: int | None = None,
 ) -> ShardedVotes:
     """The coded votes in a folder, and how they are to be fitted.
 
-    memory      bytes that a fit on this machine may take; None: all votes at once
-    n_actors    on a cluster; None: one for each of its cores
-    checkpoint  folder in which a fit notes how far it is, and from which the same fit goes on
+    memory         bytes that a fit on this machine may take; None: all votes at once
+    n_actors       on a cluster; None: one for each of its cores
+    checkpoint     folder in which a fit notes how far it is, and from which the same fit goes on
+    worker_blocks  ranges of workers that tables are cut into, 1 for none; None: none up to 256 MiB
+                   of counts (workers x classes x states x 8 bytes), above that of 32 MiB each
 
     Raises VotesError where the folder holds no coded votes.
     """
@@ -211,7 +222,7 @@ def open_votes(
             bucket_votes=np.array([one["n_votes"] for one in sizes], dtype=np.int64),
             votes_per_worker=np.load(path / "votes_per_worker.npy"),
             votes_per_class=np.load(path / "votes_per_class.npy"), salt=said["salt"],
-            memory=memory, n_actors=n_actors,
+            memory=memory, n_actors=n_actors, worker_blocks=worker_blocks,
             checkpoint=None if checkpoint is None else str(Path(checkpoint).expanduser().resolve()),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -29,7 +29,7 @@ from crowdlearn.votes import Votes, VoteSet
 class Sums:
     """What one pass leaves behind besides the posterior. The next pass may overwrite `counts`."""
 
-    counts: Float[np.ndarray, " cell"]  # flat (worker, label, state)
+    counts: Any  # flat (worker, label, state); `CutCounts` where tables are cut by workers
     totals: Float[np.ndarray, " state"]  # sum over items of the posterior, or of the draws
     bound: float  # log evidence summed over items, nats
     change: float = math.nan  # largest change of a posterior probability
@@ -56,20 +56,22 @@ def sweeper(
     state_class: np.ndarray | None = None,
     device: str = "auto",
     n_threads: int = 0,
+    cuts: bool = True,
 ) -> Any:
     """The home of these votes on `device`: "auto" and "cpu" are numba, "gpu" is JAX on CUDA.
 
     `state_class[s]` is the class of state `s` (default: states are classes). `n_threads` 0 means
-    all cores this process may use; results do not depend on it. Raises SettingsError for another
-    device, or for "gpu" where JAX sees none.
+    all cores this process may use; results do not depend on it. `cuts` says whether the method can
+    do with tables that are cut by workers, as those of very many workers in coded votes are. Raises
+    SettingsError for another device, or for "gpu" where JAX sees none.
     """
     states = np.arange(votes.n_classes) if state_class is None else state_class
     if not isinstance(votes, Votes):
         from crowdlearn.shards.votes import ShardedVotes
-        from crowdlearn.sweeps.sharded import ShardedSweeper
+        from crowdlearn.sweeps.cut import sharded
 
         assert isinstance(votes, ShardedVotes)
-        return ShardedSweeper.on(votes, gold, states, device, n_threads)
+        return sharded(votes, gold, states, device, n_threads, cuts)
     if device in ("auto", "cpu"):
         from crowdlearn.sweeps.cpu import CpuSweeper
 

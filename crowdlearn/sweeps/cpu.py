@@ -25,6 +25,11 @@ BLOCK_BYTES = 1 << 26  # counts of all blocks together, before two blocks are gi
 MOST_BLOCKS = 64
 
 
+def dtype_of(n_cells: int) -> Any:
+    """Of tables with this many cells, and of posteriors beside them."""
+    return np.float32 if n_cells >= LARGE_CELLS else np.float64
+
+
 @dataclass(frozen=True, eq=False)
 class CpuSweeper(ItemsAtHand):
     """Votes, gold answers and states at home on the CPU. Make one with `CpuSweeper.on`."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int32
 
+from crowdlearn.sweeps.tables import error_table
 from crowdlearn.votes import Votes
 
 
@@ -55,6 +56,10 @@ class ItemsAtHand:
         """The posterior of the classes: states of a class, which stand together, added up."""
         return posterior.reshape(len(posterior), self.votes.n_classes, -1).sum(axis=2)
 
+    def error_table(self, ability: Float[np.ndarray, " worker"]) -> Float[np.ndarray, " cell"]:
+        """The flat table of workers who err anywhere alike, as `product` takes it."""
+        return error_table(ability, self.votes.n_classes).astype(self.dtype)
+
     def label_counts(self) -> Float[np.ndarray, " label"]:
         """How many votes say each label."""
         return np.bincount(self.votes.label, minlength=self.votes.n_classes).astype(np.float64)
@@ -62,6 +67,11 @@ class ItemsAtHand:
     def share_totals(self) -> Float[np.ndarray, " class"]:
         """Each class's share of an item's votes, summed over items."""
         return self.votes.shares().sum(axis=0)
+
+    @property
+    def dtype(self) -> Any:
+        """Of tables and posteriors."""
+        raise NotImplementedError
 
     def posterior(self, start: np.ndarray | None = None) -> Any:
         """A posterior of this home: a copy of `start`, or zeros."""

@@ -6,7 +6,7 @@ is a `Spread`: it lies with the items.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from jaxtyping import Float
 from crowdlearn.shards.crews import added, crew_for
 from crowdlearn.shards.spread import Ref, Spread, Uniform
 from crowdlearn.shards.votes import ShardedGold, ShardedVotes
-from crowdlearn.sweeps import Sums, cpu, tables
+from crowdlearn.sweeps import Sums, tables
+from crowdlearn.sweeps.cpu import dtype_of
+from crowdlearn.sweeps.cuts import Cut
 from crowdlearn.sweeps.pool import Pool
 
 
@@ -28,17 +30,17 @@ class ShardedSweeper:
     state_class: np.ndarray
     crew: Any
     pool: Pool
-    drawn: list[int] = field(default_factory=list)
+    cut: Cut | None = None  # where tables are cut by workers: then it is a `CutSweeper`
 
     @classmethod
     def on(
         cls, votes: ShardedVotes, gold: ShardedGold, state_class: np.ndarray, device: str,
-        n_threads: int,
-    ) -> ShardedSweeper:  # fmt: skip
+        n_threads: int, cut: Cut | None = None,
+    ) -> Any:  # fmt: skip
         """The sweeper of these votes on a device; see `crew_for`."""
         states = np.ascontiguousarray(state_class, dtype=np.int32)
-        crew = crew_for(votes, gold, states, device, n_threads)
-        return cls(votes, gold, states, crew, Pool(n_threads))
+        crew = crew_for(votes, gold, states, device, n_threads, cut)
+        return cls(votes, gold, states, crew, Pool(n_threads), cut)
 
     @property
     def n_states(self) -> int:
@@ -47,8 +49,7 @@ class ShardedSweeper:
     @property
     def dtype(self) -> Any:
         """Of tables and posteriors."""
-        n_cells = self.votes.n_workers * self.votes.n_classes * self.n_states
-        return np.float32 if n_cells >= cpu.LARGE_CELLS else np.float64
+        return dtype_of(self.votes.n_workers * self.votes.n_classes * self.n_states)
 
     @property
     def votes_per_item(self) -> Spread:
@@ -143,6 +144,10 @@ class ShardedSweeper:
     ) -> tuple[Float[np.ndarray, " cell"], float]:
         """`tables.expected`, here."""
         return tables.expected(counts, extra, self.dtype, self.pool, logs)
+
+    def error_table(self, ability: Float[np.ndarray, " worker"]) -> Any:
+        """`tables.error_table`, here."""
+        return tables.error_table(ability, self.votes.n_classes).astype(self.dtype)
 
     def beta_expectations(
         self, seen: Spread, beta: tuple[float, float], logs: bool = False

@@ -199,6 +199,15 @@ def drawn(
     return np.maximum(gammas, TINY, out=gammas).astype(dtype, copy=False)
 
 
+def error_table(
+    ability: Float[np.ndarray, " worker"], n_classes: int
+) -> Float[np.ndarray, " cell"]:
+    """The flat (worker, label, class) table of workers who err anywhere alike."""
+    wrong = (1 - ability) / (n_classes - 1)
+    same = np.eye(n_classes, dtype=bool)
+    return np.where(same, ability[:, None, None], wrong[:, None, None]).ravel()
+
+
 def _tasks(n_cells: int, extra: np.ndarray) -> list[tuple[int, int]]:
     n_labels, n_states = extra.shape[-2:]
     return split(n_cells // (n_labels * n_states), n_cells // CELLS_A_TASK + 1)

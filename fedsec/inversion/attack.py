@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -166,8 +166,7 @@ def descend(
     begun = time.perf_counter()
     stepper = search.optimiser.begin(variables)
     x = variables["x"]
-    kept = {name: value.clone() for name, value in variables.items()}
-    lowest = torch.full((len(x),), inf, device=x.device, dtype=x.dtype)
+    best = _BestOfOne(variables) if len(x) == 1 else _Best(variables)
     history: list[Losses] = []
     stopped, n_lost = "done", 0
     for iteration in range(search.iterations):
@@ -175,14 +174,13 @@ def descend(
         if stopped:
             break
         losses, slopes = evaluate()
-        better = losses < lowest
-        lowest = torch.where(better, losses, lowest)
-        _keep_all(kept, variables, better)
         history.append(losses)
-        fine = _finite(losses, slopes)
-        if fine is not None:
-            _keep_all(variables, kept, ~fine)
-            losses, slopes = torch.where(fine, losses, lowest), _ignored(slopes, ~fine)
+        if best.keep(losses, slopes, variables):
+            n_lost = 0
+        else:
+            fine = _finite(losses, slopes)
+            _keep_all(variables, best.kept, ~fine)
+            losses, slopes = torch.where(fine, losses, best.lowest), _ignored(slopes, ~fine)
             n_lost = 0 if bool(fine.any()) else n_lost + 1
             if n_lost == GIVEN_UP:
                 stopped = "diverged"
@@ -195,10 +193,42 @@ def descend(
         if search.box:
             x.clamp_(0, 1)
         if watch.progress is not None and (iteration + 1) % watch.every == 0:
-            watch.progress(iteration + 1, search.iterations, float(lowest.min()))
-    return Descent(
-        kept, lowest, _stacked(history, len(x)), stopped or "done", time.perf_counter() - begun
-    )
+            watch.progress(iteration + 1, search.iterations, float(best.lowest.min()))
+    seconds = time.perf_counter() - begun
+    return Descent(best.kept, best.lowest, _stacked(history, len(x)), stopped or "done", seconds)
+
+
+class _Best:
+    """Where every restart had its least loss."""
+
+    def __init__(self, variables: Variables) -> None:
+        x = variables["x"]
+        self.kept = {name: value.clone() for name, value in variables.items()}
+        self.lowest = torch.full((len(x),), inf, device=x.device, dtype=x.dtype)
+
+    def keep(self, losses: Losses, slopes: Variables, variables: Variables) -> bool:
+        """Take what is better; whether all losses and slopes are finite."""
+        better = losses < self.lowest
+        self.lowest = torch.where(better, losses, self.lowest)
+        _keep_all(self.kept, variables, better)
+        return bool(_finite(losses, slopes).all())
+
+
+class _BestOfOne(_Best):
+    """The same of a single restart, whose loss is looked at as a number: fewer operations."""
+
+    def __init__(self, variables: Variables) -> None:
+        super().__init__(variables)
+        self._least = inf
+
+    def keep(self, losses: Losses, slopes: Variables, variables: Variables) -> bool:
+        """As of many."""
+        loss = float(losses)
+        if loss < self._least:
+            self._least, self.lowest = loss, losses
+            for name, value in self.kept.items():
+                value.copy_(variables[name])
+        return isfinite(loss) and all(isfinite(float(value.sum())) for value in slopes.values())
 
 
 def rebuilt(
@@ -359,12 +389,12 @@ def _ended(watch: Watch, begun: float) -> str:
     return "time" if time.perf_counter() - begun > watch.seconds else ""
 
 
-def _finite(losses: Losses, slopes: Variables) -> Tensor | None:
-    """Which restarts are finite; None where all are."""
+def _finite(losses: Losses, slopes: Variables) -> Tensor:
+    """Which restarts are finite."""
     fine = losses.isfinite()
     for value in slopes.values():
         fine = fine & value.reshape(len(value), -1).sum(1).isfinite()
-    return None if bool(fine.all()) else fine
+    return fine
 
 
 def _ignored(slopes: Variables, which: Tensor) -> Variables:

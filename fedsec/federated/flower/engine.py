@@ -66,7 +66,8 @@ def run_project(
     n_clients    simulated nodes
     run_config   in place of values in the table [tool.flwr.app.config]; paths should be absolute,
                  as the project runs from a copy
-    n_workers    processes that run clients, one client at a time each
+    n_workers    processes that run clients, one client at a time each; where RAY_ADDRESS names a
+                 cluster that runs, its cores say how many instead
     env          of all processes, beside ours and `QUIET`
     timeout      seconds
 
@@ -76,14 +77,14 @@ def run_project(
     """
     if not (Path(folder) / "pyproject.toml").is_file():
         raise SettingsError(f"{folder}: holds no pyproject.toml, so it is no Flower project")
-    resources = (
-        f"num-supernodes={n_clients} client-resources-num-cpus=1 init-args-num-cpus={n_workers}"
-    )
+    resources = f"num-supernodes={n_clients} client-resources-num-cpus=1"
     command = ["run", str(Path(folder).resolve()), NAME, "--stream"]
-    command += ["--federation-config", resources]
     if run_config:
         command += ["--run-config", assigned(run_config)]
     with superlink(env) as environment:
+        if not environment.get("RAY_ADDRESS"):
+            resources += f" init-args-num-cpus={n_workers}"
+        command += ["--federation-config", resources]
         log = _flwr(command, environment, timeout)
         ended = _status(environment)
     if ended != "finished:completed":

@@ -5,6 +5,7 @@ import pytest
 
 from crowdlearn.errors import VotesError, VotesWarning
 from crowdlearn.shards import code_votes, coding, open_votes
+from crowdlearn.shards import scatter as scattering
 from tests.crowdlearn.shards.conftest import write_parts
 
 
@@ -52,17 +53,20 @@ def test_batches_smaller_than_a_file_change_nothing(world, tmp_path, monkeypatch
 
 
 def test_two_names_with_one_hash_are_told_apart_by_another_salt(world, tmp_path, monkeypatch):
-    true = coding.hashes
+    true = scattering.hashes
 
     def poor(names, salt=0):
         return (
             true(names, salt) >> np.uint64(56) << np.uint64(56) if salt == 0 else true(names, salt)
         )
 
-    monkeypatch.setattr(coding, "hashes", poor)
+    monkeypatch.setattr(scattering, "hashes", poor)
     coded = code_votes([str(f) for f in world.files], tmp_path / "coded", n_buckets=4)
     assert coded.salt == 1 and triples(whole(coded)) == triples(world.votes)
-    monkeypatch.setattr(coding, "hashes", lambda names, salt: poor(names, 0))
+    assert sorted(path.name for path in (tmp_path / "coded").iterdir()) == sorted(
+        path.name for path in world.folder.iterdir()
+    )
+    monkeypatch.setattr(scattering, "hashes", lambda names, salt: poor(names, 0))
     with pytest.raises(VotesError, match="share a hash"):
         code_votes([str(f) for f in world.files], tmp_path / "never", n_buckets=4)
     assert not (tmp_path / "never").exists()
@@ -87,6 +91,14 @@ def test_bad_parts_are_named(tmp_path):
         VotesError, match="numbers.parquet: its items are int64, and string in .*good"
     ):
         code_votes([good, numbers], into)
+    numbers = part(tmp_path / "numbers.parquet", worker=[1, 2])
+    with pytest.raises(
+        VotesError, match="numbers.parquet: its workers are int64, and string in .*good"
+    ):
+        code_votes([good, numbers], into)
+    nested = part(tmp_path / "nested.parquet", label=[["x"], ["y"]])
+    with pytest.raises(VotesError, match="nested.parquet, column 'label': holds list"):
+        code_votes([good, nested], into)
     empty = part(tmp_path / "empty.parquet", label=["x", None])
     with pytest.raises(VotesError, match="empty.parquet, row 2, column 'label'"):
         code_votes([good, empty], into)
@@ -103,14 +115,27 @@ def test_a_part_that_grows_or_goes_between_the_passes_is_named(tmp_path):
     file = tmp_path / "growing.parquet"
     part(file)
 
-    def growing(function, calls):
-        for call in calls:
-            if function is coding.scatter:
-                part(file, worker=["u", "new"])
-            yield function(*call)
+    def growing(by):
+        def each(function, calls):
+            for call in calls:
+                if function is coding.scatter:
+                    part(file, **by)
+                yield function(*call)
 
-    with pytest.raises(VotesError, match="growing.parquet: worker 'new' was not there"):
-        code_votes(str(file), tmp_path / "coded", each=growing)
+        return each
+
+    for by, said in (
+        ({"worker": ["u", "new"]}, "worker 'new' was not there in the first pass"),
+        ({"label": ["x", "new"]}, "label 'new' was not there in the first pass"),
+        (
+            {"task": ["a", "b", "b"], "worker": ["u", "v", "u"], "label": ["x", "y", "y"]},
+            "has 3 votes, and had 2 in the first pass",
+        ),
+    ):
+        part(file)
+        with pytest.raises(VotesError, match=f"growing.parquet: {said}.*when it is whole"):
+            code_votes(str(file), tmp_path / "coded", each=growing(by))
+    part(file)
 
     def going(function, calls):
         for call in calls:
@@ -118,20 +143,24 @@ def test_a_part_that_grows_or_goes_between_the_passes_is_named(tmp_path):
                 file.unlink()
             yield function(*call)
 
-    with pytest.raises(VotesError, match="growing.parquet"):
+    with pytest.raises(VotesError, match="growing.parquet: there is no such file"):
         code_votes(str(file), tmp_path / "coded", each=going)
     assert not (tmp_path / "coded").exists()
 
 
 def test_progress_is_told(world, tmp_path):
     told = []
-    code_votes(
-        [str(f) for f in world.files], tmp_path / "coded", n_buckets=2,
-        progress=lambda *said: told.append(said),
-    )  # fmt: skip
-    assert (
-        told[0] == ("survey", 0, 3) and ("scatter", 3, 3) in told and told[-1] == ("gather", 2, 2)
-    )
+    code_votes([str(f) for f in world.files], tmp_path / "coded", n_buckets=2, progress=told.append)
+    n = world.votes.n_votes
+    last = {step.name: step for step in told}
+    assert told[0] == coding.Step("survey", 0, 3, 0, 0.0)
+    assert list(last.values()) == [
+        coding.Step("survey", 3, 3, n, 1.0), coding.Step("scatter", 3, 3, n, 1.0),
+        coding.Step("gather", 2, 2, n, 1.0),
+    ]  # fmt: skip
+    sizes = [file.stat().st_size for file in world.files]
+    assert told[1].share == sizes[0] / sum(sizes)
+    assert [step.done for step in told] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]
 
 
 def test_a_folder_that_is_none_or_was_changed_is_refused(world, tmp_path):
