@@ -80,6 +80,7 @@ def measure(name: str, given: argparse.Namespace, cells: Cells) -> dict[str, Any
     part = PARTS[name]
     head = record("", [0])
     rows = cells.rows(name, part.keys(given), part.cell, 1)
+    rows = [{key: value for key, value in row.items() if key != "work"} for row in rows]
     return {
         **{key: head[key] for key in ("date", "machine", "load_at_start", "versions")},
         "found": part.summary(rows),

@@ -17,7 +17,20 @@ def markdown(result: Found) -> str:
         part = result["parts"].get(name)
         if part is not None:
             lines += [f"\n## {title}\n", where(part), "", *write(part["found"])]
+        if name == "disk":
+            lines += beside_memory(result["parts"])
     return "\n".join(lines) + "\n"
+
+
+def beside_memory(parts: Found) -> Lines:
+    """What a vote costs from disk, beside the largest fit in memory of as many workers."""
+    if not {"disk", "sweeps"} <= set(parts):
+        return []
+    [row] = parts["disk"]["found"]["table"]
+    same = [one for one in parts["sweeps"]["found"]["table"] if one["workers"] == row["workers"]]
+    most = max(same, key=lambda one: int(one["votes"]))
+    ratio = row["a sweep"] / row["votes"] / (most["memory"] / most["votes"])
+    return ["", f"A vote takes {ratio:.2f} times as long as in memory ({most['votes']:,} votes)."]
 
 
 def where(part: Found) -> str:
