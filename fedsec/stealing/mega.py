@@ -243,13 +243,16 @@ class _Asked(NamedTuple):
     flips: Tensor | None
 
 
+MEASURED = 256  # images of a pool that J is measured on: thrice an iteration
+
+
 class _Sample:
-    """Where J is measured: the first chunk of the pool, as far as the copy learns from it."""
+    """Where J is measured: some of the pool's first chunk, as far as the copy learns from it."""
 
     def __init__(self, parts: Parts, n_learnt: int) -> None:
         self.generator = parts.nets["generator"]
         self.z = first_chunk(parts.tensors["z"])
-        self.n = min(len(self.z), n_learnt)
+        self.n = min(len(self.z), n_learnt, MEASURED)
 
     def images(self) -> Tensor:
         """From the generator as it is now, clipped as the oracle clips."""
