@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -46,15 +47,12 @@ def table_part(name: str, table: Any) -> Part:
     return Part(name, tuple(reader.schema.names), batches)
 
 
-class _read_by_arrow:
+@contextmanager
+def _read_by_arrow(name: str) -> Iterator[None]:
     """Say Arrow's complaints as VotesErrors."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
-            raise VotesError(f"{self.name}: cannot be read as a table: {error}") from error
+    try:
+        yield
+    except pa.ArrowException as error:
+        if isinstance(error, OSError):
+            raise
+        raise VotesError(f"{name}: cannot be read as a table: {error}") from error

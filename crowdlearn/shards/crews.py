@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from crowdlearn.errors import SettingsError
 from crowdlearn.shards.cuts import MAKERS, Counted, of_block
+from crowdlearn.shards.homes import no_such_device
 from crowdlearn.shards.noted import NotedCrew
 from crowdlearn.shards.shard import Shard, blocks_at_once, joined
 from crowdlearn.shards.table_store import TableStore, files_of, kinds_of
@@ -128,9 +128,7 @@ def _new_crew(
         from crowdlearn.shards.ray_crew import RayCrew
 
         return RayCrew(votes, gold, state_class, device, n_threads, cut)
-    raise SettingsError(
-        f"device {device!r}: coded votes are fitted on auto, cpu, ray or ray://HOST"
-    )
+    raise no_such_device(device)
 
 
 def _closed(shard: Shard, tables: TableStore) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crowdlearn.errors import SettingsError
+from crowdlearn.shards.homes import no_such_device
 
 Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
 """(function, arguments of each call) -> its results in that order."""
@@ -35,9 +35,7 @@ def each_on(device: str) -> Each:
         from crowdlearn.shards.ray_each import on_ray
 
         return on_ray(device)
-    raise SettingsError(
-        f"device {device!r}: coded votes are fitted on auto, cpu, ray or ray://HOST"
-    )
+    raise no_such_device(device)
 
 
 @contextmanager

@@ -37,10 +37,15 @@ def home_of(
     if not on_ray and n_actors is not None:
         raise SettingsError("actors: are for device 'ray' or 'ray://HOST'")
     if not on_ray and device not in (None, "auto", "cpu"):
-        raise SettingsError(
-            f"device {device!r}: coded votes are fitted on auto, cpu, ray or ray://HOST"
-        )
+        raise no_such_device(device)
     return device or "cpu"
+
+
+def no_such_device(device: str | None) -> SettingsError:
+    """What to raise for a device that coded votes have no home on."""
+    return SettingsError(
+        f"device {device!r}: coded votes are fitted on auto, cpu, ray or ray://HOST"
+    )
 
 
 def belongs_to_cluster() -> bool:

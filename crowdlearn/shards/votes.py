@@ -206,7 +206,7 @@ def open_votes(
     n_actors       on a cluster; None: one for each of its cores
     checkpoint     folder in which a fit notes how far it is, and from which the same fit goes on
     worker_blocks  ranges of workers that tables are cut into, 1 for none; None: none up to 256 MiB
-                   of counts (workers x classes x states x 8 bytes), above that of 32 MiB each
+                   of counts (workers x classes x states x 8 bytes), above that of 8 MiB each
 
     Raises VotesError where the folder holds no coded votes.
     """

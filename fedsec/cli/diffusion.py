@@ -212,7 +212,7 @@ def sample(
     with moving_bar(watched(json), "images") as bar:
         drawn = draw(sampling, bar)
     with new_folder(folder) as made:
-        write_samples(made, drawn, f"{rerun_command()}")
+        write_samples(made, drawn, rerun_command())
     if json:
         typer.echo(drawn.result.to_json())
     else:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsec.errors import SettingsError
-from fedsec.inversion.attack import GIVEN_UP, Search, Watch, invert
+from fedsec.inversion.attack import GIVEN_UP, Search, Watch, descend, invert
 from fedsec.inversion.case import Case
 from fedsec.inversion.distances import squared
 from fedsec.inversion.optimisers import LBFGS, Adam
@@ -101,6 +101,21 @@ def nan_beyond(limit: float, first: int):  # type: ignore[no-untyped-def]
         return torch.where(bad, torch.full_like(x.sum(), torch.nan), 0 * x.sum())
 
     return prior
+
+
+@pytest.mark.parametrize("n_restarts", [1, 2])
+def test_only_lost_iterations_in_a_row_end_an_attack(n_restarts: int) -> None:
+    """Every second evaluation is not finite, far more of them than are given up after."""
+    n, at = 4 * GIVEN_UP, iter(range(4 * GIVEN_UP))
+    variables = {"x": torch.zeros(n_restarts, 1, 1, 1, 1)}
+
+    def evaluate() -> tuple[Tensor, dict[str, Tensor]]:
+        loss = torch.full((n_restarts,), float("nan") if next(at) % 2 else 1.0)
+        return loss, {"x": torch.ones_like(variables["x"])}
+
+    done = descend(Search(iterations=n), variables, evaluate, generator(), None)
+    assert done.stopped == "done" and len(done.history) == n
+    assert torch.equal(done.lowest, torch.ones(n_restarts))
 
 
 def test_a_restart_that_diverges_goes_back_to_its_best() -> None:
