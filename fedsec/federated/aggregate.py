@@ -27,13 +27,11 @@ def uniform(updates: Sequence[Update]) -> list[float]:
 
 def weighted_mean(of: Sequence[Parameters], shares: Sequence[float]) -> Parameters:
     """Sum over clients of share times tensor, by name. Integer tensors are rounded."""
-    if not of:
+    if not of or not of[0]:
         return {}
-    exact = [_floating(one) for one in of]
-    total = [value * shares[0] for value in exact[0]]
-    for one, share in zip(exact[1:], shares[1:], strict=True):
-        if total:
-            torch._foreach_add_(total, one, alpha=share)
+    total = [value * shares[0] for value in _floating(of[0])]
+    for one, share in zip(of[1:], shares[1:], strict=True):
+        torch._foreach_add_(total, _floating(one), alpha=share)
     return {
         name: value if like.is_floating_point() else value.round().to(like.dtype)
         for (name, like), value in zip(of[0].items(), total, strict=True)

@@ -138,11 +138,10 @@ def play(
     with _timed(phases, "train"):
         trained = _train(task, federation, progress, chosen, view.times_chosen())
         updates, refused = _received(trained, federation)
+    with _timed(phases, "aggregate"):
+        state, updates, refused = _aggregated(progress.state, updates, refused, federation, number)
     if observe is not None:
         observe(progress.state, updates)
-    with _timed(phases, "aggregate"):
-        lr = server_rate(federation.local, number)
-        state = apply_updates(progress.state, updates, federation.weighting, lr)
     with _timed(phases, "contribute"):
         values = _contributions(task, federation, progress, updates, chosen)
     accuracy, recall = float("nan"), None
@@ -206,26 +205,56 @@ def _train(
 def _received(
     trained: Sequence[Trained], federation: Federation
 ) -> tuple[list[Update], tuple[int, ...]]:
-    """The updates that arrive, after the clients' defences; and who was refused."""
-    updates, refused = [], []
-    sent = [value for one in trained for value in one.update.tensors.values()]
-    sent += [value for one in trained for value in one.update.buffers.values()]
-    fine = all_finite(sent)  # of all at once: asking each client costs more than its average
-    for one in trained:
+    """The updates that arrive, after the clients' defences; and who was refused.
+
+    Defences may hide an entry that is not finite, so updates are looked at before. Without
+    defences their mean tells, which is quicker (`_aggregated`).
+    """
+    arrived = [one.update for one in trained]
+    if not federation.defences:
+        return arrived, ()
+    sent, refused = _finite(arrived, federation)
+    updates = []
+    for update in sent:
+        generator = torch_stream(
+            federation.seed, "defence", update.round, update.client, _device(update)
+        )
+        updates.append(apply_defences(update, federation.defences, generator))
+    return updates, refused
+
+
+def _aggregated(
+    state: State, updates: list[Update], refused: tuple[int, ...], federation: Federation,
+    number: int,
+) -> tuple[State, list[Update], tuple[int, ...]]:  # fmt: skip
+    """The next model, the updates it is made of, and who was refused.
+
+    An entry that is not finite in one update is not finite in their mean: only then each is asked.
+    """
+    lr = server_rate(federation.local, number)
+    found = apply_updates(state, updates, federation.weighting, lr)
+    if all_finite([*found.parameters.values(), *found.buffers.values()]):
+        return found, updates, refused
+    kept, more = _finite(updates, federation)
+    if more:
+        found = apply_updates(state, kept, federation.weighting, lr)
+    return found, kept, refused + more
+
+
+def _finite(
+    updates: Sequence[Update], federation: Federation
+) -> tuple[list[Update], tuple[int, ...]]:
+    """The updates that are finite, and whose are not; one that is not raises UpdateError unless
+    `skip_bad_updates`."""
+    kept, refused = [], []
+    for one in updates:
         try:
-            update = one.update if fine else one.update.checked()
+            kept.append(one.checked())
         except UpdateError:
             if not federation.skip_bad_updates:
                 raise
-            refused.append(one.update.client)
-            continue
-        if federation.defences:
-            generator = torch_stream(
-                federation.seed, "defence", update.round, update.client, _device(update)
-            )
-            update = apply_defences(update, federation.defences, generator)
-        updates.append(update)
-    return updates, tuple(refused)
+            refused.append(one.client)
+    return kept, tuple(refused)
 
 
 def _device(update: Update) -> torch.device:

@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -127,14 +128,15 @@ def test_more_rounds_and_seeds_can_be_added(whole: Path, tmp_path: Path) -> None
 def test_a_bad_update_keeps_the_rounds_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = simulate._received
+    usual = simulate._train
 
-    def poisoned(trained: list[Trained], federation: object) -> object:
+    def poisoned(*asked: Any) -> list[Trained]:
+        trained = usual(*asked)
         if trained[0].update.round == 4:
             next(iter(trained[1].update.tensors.values())).fill_(torch.nan)
-        return usual(trained, federation)
+        return trained
 
-    monkeypatch.setattr(simulate, "_received", poisoned)
+    monkeypatch.setattr(simulate, "_train", poisoned)
     words = ("train", *QUICK, "--rounds", 6, "--select", "random")
     out = tmp_path / "out"
     said = refused(*words, "--out", out)

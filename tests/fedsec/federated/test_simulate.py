@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from fedsec.core.functional import call, gradient, state_of
 from fedsec.core.record import Update
 from fedsec.data.images import Images
 from fedsec.errors import DataError, SettingsError, UpdateError
-from fedsec.federated.aggregate import uniform
+from fedsec.federated.aggregate import apply_updates, by_samples, uniform
 from fedsec.federated.contribution import Exact
-from fedsec.federated.engines import one_by_one, side_by_side
+from fedsec.federated.engines import Trained, one_by_one, side_by_side
 from fedsec.federated.local import FullGradient, LocalTraining
 from fedsec.federated.privacy import Clip, TopK
 from fedsec.federated.privacy.clip import total_norm
@@ -160,6 +161,26 @@ def test_a_bad_update_is_named_and_refused(make_task: MakeTask) -> None:
     going_on = played(task, replace(federation, skip_bad_updates=True), 2)
     assert [one.refused for one in going_on.rounds] == [(2,), (2,)]
     assert all(torch.isfinite(v).all() for v in going_on.state.parameters.values())
+
+
+def test_what_is_not_finite_is_found_also_where_signs_differ(make_task: MakeTask) -> None:
+    def spoiling(*asked: Any) -> list[Trained]:
+        trained = side_by_side(*asked)
+        for one, value in zip(trained[:2], (torch.inf, -torch.inf), strict=True):
+            next(iter(one.update.tensors.values())).view(-1)[0] = value
+        return trained
+
+    federation = Federation(per_round=5, local=LOCAL, engine=spoiling, skip_bad_updates=True)
+    seen: list[Sequence[Update]] = []
+    task = make_task("mlp")
+    start = begin(task, federation, state_of(task.net))
+    after = play(task, federation, start, observe=lambda _, updates: seen.append(updates))
+    chosen = after.rounds[0].chosen.tolist()
+    assert after.rounds[0].refused == tuple(chosen[:2])
+    assert [one.client for one in seen[0]] == chosen[2:]
+    expected = apply_updates(start.state, seen[0], by_samples)
+    for name, value in after.state.parameters.items():
+        assert torch.equal(value, expected.parameters[name])
 
 
 def test_evaluations_are_as_often_as_asked_and_at_the_end(make_task: MakeTask) -> None:
