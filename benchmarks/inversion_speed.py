@@ -1,6 +1,6 @@
 """How fast is an attack here: beside a plain loop, with many restarts, and through local steps?
 
-    python -m benchmarks.inversion_speed [--iterations 200] [--repeats 7] [--small]
+    python -m benchmarks.inversion_speed [--parts loop restarts steps] [--repeats 7] [--small]
 
 loop      Inverting Gradients without total variation on the tiny network (two convolutions, ReLU,
           images of 3 x 8 x 8), batches of 1 and 8, beside the loop that one writes by hand for it:
@@ -9,11 +9,14 @@ restarts  eight restarts at once beside eight runs one after the other: the same
 steps     AGIC beside the simulation at eight local steps on Fashion-MNIST, the networks of
           `inversion_quality`: CPU seconds an iteration; and the CPU seconds that each needs for the
           same PSNR, from runs of rising length (the rate falls along the length of each run).
+
+A part that is measured anew replaces that part of the result alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +38,7 @@ from benchmarks.inversion.clients import (
     with_steps,
 )
 from benchmarks.inversion.tiny import N_CLASSES, tiny_net
-from benchmarks.machine import RESULTS, ROOT, record, write_json
+from benchmarks.machine import RESULTS, ROOT, dated, record, write_json
 from fedsec.core.record import Knowledge
 from fedsec.core.rng import torch_stream
 from fedsec.inversion.attacks import AGIC, InvertingGradients, Simulation
@@ -217,24 +220,26 @@ def markdown(result: dict[str, Any]) -> str:
     """All figures."""
     lines = [
         f"# {result['question']}\n",
-        f"*{result['date']}; one thread of {result['machine']['cpu']}; medians of"
+        f"*{dated(result)}; one thread of {result['machine']['cpu']}; medians of"
         f" {result['repeats']} repeats.*\n",
         "| what | batch | fedsec | beside it | ratio | bar |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for batch, of in result["loop"].items():
+    for batch, of in result.get("loop", {}).items():
         rates = of["iterations a CPU second"]
         lines.append(
             f"| iterations a CPU second, beside a plain loop | {batch.split()[1]} |"
             f" {rates['fedsec']:.0f} | {rates['plain loop']:.0f} | {of['ratio']:.2f} |"
             f" at least {BARS['loop']} |"
         )
-    for batch, of in result["restarts"].items():
+    for batch, of in result.get("restarts", {}).items():
         took = {name: median(each) for name, each in of["CPU seconds"].items()}
         lines.append(
             f"| CPU s of {N_RESTARTS} restarts at once, beside one after the other |"
             f" {batch.split()[1]} | {took['at once']:.2f} | {took['one after the other']:.2f} |"
             f" {of['ratio']:.2f} | at least {BARS['restarts']} |"
         )
+    if "steps" not in result:
+        return "\n".join(lines) + "\n"
     lines += [
         "", f"**{STEPS} local steps, {DATA}**", "",
         "| net, images in a step | AGIC, CPU ms an iteration | simulation | ratio (at most"
@@ -255,6 +260,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=list(BARS), choices=BARS)
     parser.add_argument("--iterations", type=int, default=200, help="of loop and restarts")
     parser.add_argument("--step-iterations", type=int, default=20, help="of steps, timed")
     parser.add_argument("--repeats", type=int, default=7)
@@ -266,14 +272,20 @@ def main() -> None:
         given.iterations, given.step_iterations, given.repeats, given.clients = 20, 2, 1, 1
         lengths, folder = (2, 4), ROOT / "build" / "benchmarks"
     torch.set_num_threads(1)
-    result = record(__doc__.strip().splitlines()[0], list(range(given.clients))) | {
-        "repeats": given.repeats,
-        "loop": loop(given.iterations, given.repeats),
-        "restarts": restarts(given.iterations, given.repeats),
-        "steps": steps(given.step_iterations, given.repeats, lengths, given.clients),
+    measured: dict[str, Callable[[], Any]] = {
+        "loop": lambda: loop(given.iterations, given.repeats),
+        "restarts": lambda: restarts(given.iterations, given.repeats),
+        "steps": lambda: steps(given.step_iterations, given.repeats, lengths, given.clients),
     }
-    write_json(folder / "inversion_speed.json", result)
-    (folder / "inversion_speed.md").write_text(markdown(result), encoding="utf-8")
+    path = folder / "inversion_speed.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result = before | record(__doc__.strip().splitlines()[0], list(range(given.clients)))
+    date = result.pop("date")
+    result |= {"repeats": given.repeats, "dates": before.get("dates", {})}
+    for name in given.parts:
+        result[name], result["dates"][name] = measured[name](), date
+    write_json(path, result)
+    path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     print(markdown(result))
 
 

@@ -129,3 +129,11 @@ def _first_match(path: str, pattern: str) -> str | None:
     except OSError:
         return None
     return found.group(1).strip() if found else None
+
+
+def dated(result: dict[str, Any]) -> str:
+    """When the parts of a result were measured, which may be on different days."""
+    dates = result["dates"]
+    if len(set(dates.values())) == 1:
+        return str(next(iter(dates.values())))
+    return ", ".join(f"{part}: {date}" for part, date in dates.items())

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import RESULTS, record, write_json
+from benchmarks.machine import RESULTS, dated, record, write_json
 from benchmarks.mavericks_picture import draw
 from fedsec.core.functional import state_of
 from fedsec.core.rng import stream
@@ -320,7 +320,7 @@ def markdown(result: dict[str, Any]) -> str:
     """All tables."""
     lines = [
         f"# {result['question']}\n",
-        f"*{_dates(result)}; {result['machine']['cores']} cores of {result['machine']['cpu']}; "
+        f"*{dated(result)}; {result['machine']['cores']} cores of {result['machine']['cpu']}; "
         f"± is the standard deviation over seeds.*\n",
     ]
     if "digits" in result:
@@ -330,11 +330,6 @@ def markdown(result: dict[str, Any]) -> str:
     if "contribution" in result:
         lines += ["\n## The Maverick's standing among the five, digits\n", *_standings(result)]
     return "\n".join(lines) + "\n"
-
-
-def _dates(result: dict[str, Any]) -> str:
-    """When each part was measured."""
-    return ", ".join(f"{name}: {date}" for name, date in result["dates"].items())
 
 
 def _table(rows: list[dict[str, Any]], paper: dict[str, float | None]) -> list[str]:
