@@ -21,6 +21,10 @@ from tests.services import (
 )
 
 CHECKED_SECONDS = 2.0
+QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+# Tests compile much and compute little. Notebooks, the demo and benchmarks compile as users do.
+os.environ.setdefault("XLA_FLAGS", QUICKLY_COMPILED)
 
 settings.register_profile("untimed", deadline=None)  # a first call compiles
 settings.load_profile("untimed")
@@ -88,6 +92,16 @@ def shared() -> Callable[[str], tuple[Votes, np.ndarray]]:
         return votes, read_truth(folder / name / "truth.csv", votes)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without projects in SQLite, to be copied: every step of its schema was taken once."""
+    from crowdlearn.store import open_store
+
+    path = tmp_path_factory.mktemp("empty") / "store.db"
+    open_store(path, create=True).close()
+    return path
 
 
 @pytest.fixture(scope="session")

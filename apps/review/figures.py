@@ -22,7 +22,8 @@ STYLE = """
 .bars, .votes th { color: #748094; } /* readable on light and dark ground */
 .bars .name, .votes .name { overflow: hidden; text-overflow: ellipsis; white-space: pre; }
 .bars .row { display: flex; align-items: center; gap: 0.35rem; }
-.bars i, .votes i { height: 0.85rem; border-radius: 3px; background: light-dark(#1f6feb, #6ea8ff); }
+.bars i, .votes i { height: 0.85rem; border-radius: 3px; background: light-dark(#1f6feb, #6ea8ff);
+  font-style: normal; } /* or a browser loads the italic font for them */
 .posterior i { width: calc((100% - 4rem) * var(--part)); min-width: 1px; opacity: 0.5; }
 .posterior .now i { opacity: 1; }
 .weights i { margin-left: calc(100% * var(--from)); width: calc(100% * var(--part)); }

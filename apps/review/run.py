@@ -42,6 +42,7 @@ def command(
         "server.port": str(port), "server.address": host, "server.headless": _said(headless),
         "server.fileWatcherType": "none", "server.enableXsrfProtection": "true",
         "browser.gatherUsageStats": "false", "client.toolbarMode": "minimal",
+        "runner.magicEnabled": "false",
     }  # fmt: skip
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
     for name in LOOPBACK if is_loopback(host) and auth == "none" else ():

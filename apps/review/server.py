@@ -10,15 +10,20 @@ whatever asks for more than a file (a part of it, whether it has changed), is St
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import file_util
 from streamlit.starlette import App
 
+from apps.review import state
 from apps.review.run import APP
+from crowdlearn.errors import CrowdlearnError
 
 YEAR = 365 * 24 * 3600  # seconds; the files' names change with their content
 TYPES = {".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2"}
@@ -55,4 +60,16 @@ class FromMemory:
         return self.kept[path]
 
 
-app = App(APP, middleware=[Middleware(FromMemory, folder=Path(file_util.get_static_dir()))])
+@asynccontextmanager
+async def opening(_: App) -> AsyncIterator[None]:
+    """Open the store before the first page asks for it; what is wrong with it, that page says."""
+    with suppress(CrowdlearnError):
+        await run_in_threadpool(state.held)
+    yield
+
+
+app = App(
+    APP,
+    lifespan=opening,
+    middleware=[Middleware(FromMemory, folder=Path(file_util.get_static_dir()))],
+)

@@ -33,7 +33,8 @@ def opened(address: str) -> tuple[Store, Folder]:
     return store, folder
 
 
-def _held() -> tuple[Store, Folder]:
+def held() -> tuple[Store, Folder]:
+    """What `opened` holds of the store that the process was started for. Raises SettingsError."""
     address = os.environ.get("CROWDLEARN_STORE")
     if not address:
         raise SettingsError("set CROWDLEARN_STORE to the path or URL of the store")
@@ -43,14 +44,14 @@ def _held() -> tuple[Store, Folder]:
 @contextmanager
 def reading() -> Iterator[Connection]:
     """A transaction that sees one state of the store."""
-    with _held()[0].read() as db:
+    with held()[0].read() as db:
         yield db
 
 
 @contextmanager
 def writing() -> Iterator[Connection]:
     """A transaction that is kept whole or not at all; then the background worker looks."""
-    store, folder = _held()
+    store, folder = held()
     with store.write() as db:
         yield db
     folder.wake()

@@ -82,9 +82,14 @@ def project_row(db: Connection, actor: Actor, project: str, operation: str) -> t
     role = None if found is None else role_in(db, actor, found.id)
     if found is None or role is None:
         raise NotFoundError(f"there is no project {project!r}")
+    require(role, project, operation)
+    return found, role
+
+
+def require(role: str, project: str, operation: str) -> None:
+    """Raises NotAllowedError where a role does not include the operation."""
     if role not in RIGHTS[operation]:
         raise NotAllowedError(f"the role {role} in {project!r} does not include: {operation}")
-    return found, role
 
 
 def role_in(db: Connection, actor: Actor, project: int) -> str | None:

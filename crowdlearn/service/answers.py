@@ -14,9 +14,9 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 from crowdlearn.errors import ConflictError, NotAllowedError, NotFoundError, SettingsError
 from crowdlearn.service.access import RIGHTS, Actor, project_id, role_in
 from crowdlearn.service.assignments import check_free, end_own, end_with_answer
-from crowdlearn.service.items import find_item
+from crowdlearn.service.items import find_item, find_standing
 from crowdlearn.service.log import DECISIONS, Decision, Event, append_events, decisions, with_key
-from crowdlearn.service.projects import by_id, read_project
+from crowdlearn.service.projects import Project, by_id, read_project
 from crowdlearn.store.bulk import update_rows
 from crowdlearn.store.database import lock_project
 from crowdlearn.store.tables import (
@@ -80,7 +80,9 @@ def answer(
     ConflictError where another decision stands by now, or somebody else holds the item.
     """
     about = read_project(db, actor, project, "answer")
-    number = find_item(db, about.id, item)
+    lock_project(db, about.id)
+    stands = find_standing(db, about.id, item)
+    number = stands.number
     more: dict[str, Any] = {"guideline": about.guideline_version}
     if note:
         more["text"] = _checked_note(note)
@@ -90,14 +92,13 @@ def answer(
         kind="answer", item=number, label=about.code(label), actor=actor.name, key=key,
         more=more,
     )  # fmt: skip
-    lock_project(db, about.id)
     known = with_key(db, about.id, key, said)
     if known is not None:
         return Said(known, duplicate=True)
-    before = _check_seen(db, about.id, number, item, seen)
+    if stands.decision != seen:
+        raise _unseen(db, about.id, number, item)
     check_free(db, about.id, number, actor, token)
-    newly = before is None or before.kind != "answer"
-    seq = append_events(db, about.id, [said], n_answers=int(newly))
+    seq = append_events(db, about.id, [said], n_answers=int(stands.state != ANSWERED))
     db.execute(_DECIDE, {"here": about.id, "number": number, "said": said.label, "by": seq})
     end_with_answer(db, about.id, number, "answered")
     return Said(seq)
@@ -229,19 +230,19 @@ def accept(
 def history(db: Connection, actor: Actor, project: str, item: str) -> list[dict[str, Any]]:
     """Everything that was said of an item beside votes, oldest first."""
     about = read_project(db, actor, project, "read item")
-    number = find_item(db, about.id, item)
-    query = (
-        select(events)
-        .where(events.c.project == about.id, events.c.item == number, events.c.kind != "vote")
-        .order_by(events.c.seq)
-    )
+    return history_of(db, about, find_item(db, about.id, item))
+
+
+def history_of(db: Connection, about: Project, number: int) -> list[dict[str, Any]]:
+    """`history` for a caller who has asked for the right already."""
+    rows = db.execute(_SAID, {"here": about.id, "number": number})
     return [
         {
             "seq": row.seq, "kind": row.kind, "actor": row.actor, "at": row.at,
             "label": None if row.label is None else about.classes[row.label],
             "undoes": row.undoes, "text": (row.more or {}).get("text"),
         }
-        for row in db.execute(query)
+        for row in rows
     ]  # fmt: skip
 
 
@@ -251,6 +252,12 @@ def standing_decision(db: Connection, project: int, item: int) -> Decision | Non
     return found[-1] if found else None
 
 
+_SAID = (
+    select(events)
+    .where(events.c.project == bindparam("here"), events.c.item == bindparam("number"))
+    .where(events.c.kind != "vote")
+    .order_by(events.c.seq)
+)
 _DECIDE = (
     update(standings)
     .where(standings.c.project == bindparam("here"), standings.c.item == bindparam("number"))
@@ -273,15 +280,13 @@ def _comment(
     return Said(seq)
 
 
-def _check_seen(db: Connection, project: int, number: int, item: str, seen: int) -> Decision | None:
-    """The decision that stands, if it is the one that was seen. Raises ConflictError."""
+def _unseen(db: Connection, project: int, number: int, item: str) -> ConflictError:
+    """That another decision stands than the one that was seen."""
     stands = standing_decision(db, project, number)
-    if (stands.seq if stands else 0) == seen:
-        return stands
     if stands is None:
-        raise ConflictError(f"item {item!r}: its decision has been taken back; look again")
+        return ConflictError(f"item {item!r}: its decision has been taken back; look again")
     who = stands.actor.removeprefix("user:")
-    raise ConflictError(f"item {item!r} has been decided by {who} meanwhile; look again")
+    return ConflictError(f"item {item!r} has been decided by {who} meanwhile; look again")
 
 
 def _settle(db: Connection, project: int, number: int) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, insert, not_, select, update
 
 from crowdlearn.errors import ConflictError, SettingsError
-from crowdlearn.service.access import Actor, project_id
-from crowdlearn.service.items import Item, read_guarded
+from crowdlearn.service.access import Actor, project_id, require
+from crowdlearn.service.items import Item, find_item, read_decided
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.store.database import lock_project, now
 from crowdlearn.store.tables import OPEN, WANTED, assignments, events, folding, standings, workers
@@ -53,7 +53,7 @@ def next_item(
         raise SettingsError(f"purpose {purpose!r} is not one of {', '.join(PURPOSES)}")
     about = read_project(db, actor, project, PURPOSES[purpose])
     if worker is not None:
-        project_id(db, actor, project, "vote for others")
+        require(about.role, project, "vote for others")
     lock_project(db, about.id)
     _end_overdue(db, about.id)
     holder = _holder(actor, purpose, session, worker)
@@ -79,7 +79,7 @@ def take_item(db: Connection, actor: Actor, project: str, name: str, *, session:
     about = read_project(db, actor, project, "take item to answer")
     lock_project(db, about.id)
     _end_overdue(db, about.id)
-    number = read_guarded(db, about, name).number
+    number = find_item(db, about.id, name)
     holder = _holder(actor, "answer", session, None)
     held = _held_by(db, about.id, holder)
     if held is not None and held.item != number:
@@ -160,8 +160,8 @@ def _loan(
     until: int,
     again: bool = False,
 ) -> Loan:
-    seen = db.execute(_SEEN, {"here": about.id, "number": number}).scalar() or 0
-    return Loan(read_guarded(db, about, number), purpose, token, until, int(seen), again)
+    item, seen = read_decided(db, about, number)
+    return Loan(item, purpose, token, until, seen, again)
 
 
 def _to_answer(db: Connection, about: Project, actor: Actor) -> int | None:
@@ -240,9 +240,6 @@ _END_OVERDUE = (
     .values(ended_at=assignments.c.until, outcome="expired")
 )
 _LEND = insert(assignments)
-_SEEN = select(standings.c.decision_seq).where(
-    standings.c.project == bindparam("here"), standings.c.item == bindparam("number")
-)
 _HELD = select(assignments).where(
     assignments.c.project == bindparam("here"),
     assignments.c.holder == bindparam("me"),

@@ -2,7 +2,7 @@
 
 Only one process folds a project at a time: it holds a lease on it, and a fold is kept only if it is
 the next one by number. Readers see the standings of the last fold and never wait for one. Where a
-fold changes many items its standings follow in pieces after it; `written` says that all are there.
+fold changes much, standings and workers follow in pieces; `written` says that all are there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from crowdlearn.experts import stop_items
 from crowdlearn.service import fold
@@ -38,10 +38,12 @@ from crowdlearn.store.database import Store, now
 from crowdlearn.store.tables import fits, folding, folds, progress, projects, standings, workers
 
 LEASE = 15_000_000  # microseconds that a project is held without a sign of life
+RENEWED = 5_000_000  # of a lease that are left when it is renewed, if no fold has done so
 AT_ONCE = 50_000  # events in one update
 MANY = 10_000  # votes that are worth a restart where they double the project
 FEW, FIGURES_EVERY = 20_000, 2.0  # items, and seconds between figures over more than those
-PIECE = 250  # standings in one transaction
+PIECE = 250  # standings or workers in one transaction
+TOGETHER = 500  # with the fold itself
 SETTLED_SHARE = 20  # a rescore may take this part of the time
 REST = 0.5  # seconds between two rescores at least
 LOOK = 0.2  # seconds between two looks at the log
@@ -63,6 +65,7 @@ class Held:
     """A project that this process folds."""
 
     running: fold.Running | None = None
+    until: int = 0  # the end of the lease
     looked: bool = False  # whether an earlier process left something to do
     changed: bool = False  # since all items were settled together
     restarted: int = 0  # number of the last fold that began anew
@@ -167,11 +170,8 @@ class Folder:
     def _step(self, project: int) -> bool:
         """Do what is most due for this project; False where nothing is."""
         with self.store.read() as db:
-            head = db.execute(select(folding).where(folding.c.project == project)).one()
-            n_events = db.execute(
-                select(projects.c.n_events).where(projects.c.id == project)
-            ).scalar_one()
-        held = self.held.setdefault(project, Held())
+            head = db.execute(_HEAD, {"here": project}).one()
+        held, n_events = self.held.setdefault(project, Held()), head.n_events
         pending = n_events - head.upto
         stale = held.running is None or held.running.number != head.number
         if stale and head.number > 0 and not pending and not held.looked:
@@ -181,7 +181,7 @@ class Folder:
             if held.running is not None and not stale:
                 self._save_now_and_then(project, held)
             return False
-        if not self._take(project):
+        if held.until - now() < RENEWED and not self._take(project, held):
             self.held.pop(project, None)
             return False
         try:
@@ -195,7 +195,7 @@ class Folder:
             self.held.pop(project, None)
         return True
 
-    def _take(self, project: int) -> bool:
+    def _take(self, project: int, held: Held) -> bool:
         """Take or renew the lease on a project; that of a process that has died is free."""
         time_now = now()
         with self.store.write(together=True) as db:
@@ -209,6 +209,7 @@ class Folder:
                 .where(folding.c.project == project, mine)
                 .values(owner=self.owner, until=time_now + LEASE)
             )
+        held.until = time_now + LEASE
         return done.rowcount == 1
 
     def _settling_is_due(self, held: Held) -> bool:
@@ -271,24 +272,33 @@ class Folder:
     def _keep(
         self, about: Project, kind: str, running: fold.Running, outcome: fold.Outcome
     ) -> None:
-        """Write the fold and what it changed."""
-        rows = _standing_rows(about, running, outcome)
-        at_once = len(outcome.item) <= PIECE
+        """Write the fold and what it changed.
+
+        All is worked out before: who has the turn to write keeps everybody else from writing.
+        """
+        items = _standing_rows(about, running, outcome)
+        people = _worker_rows(about.id, running, outcome)
+        at_once = len(outcome.item) + len(outcome.worker) <= TOGETHER
+        if at_once:
+            items, people = iter([*items]), iter([*people])
+        head = _figures(about, running) if self._head_is_due(about, kind) else None
+        until = now() + LEASE
         with self.store.write(together=True) as db:
-            _claim_number(db, about.id, self.owner, running)
-            db.execute(
-                insert(folds).values(
-                    project=about.id, number=running.number, kind=kind, upto=running.upto,
-                    method=running.description, at=now(), written=at_once,
-                )
-            )  # fmt: skip
+            _claim_number(db, about.id, self.owner, running, until)
+            row = {
+                "project": about.id, "number": running.number, "kind": kind,
+                "upto": running.upto, "method": running.description, "at": now(),
+                "written": at_once,
+            }  # fmt: skip
+            db.execute(_KEEP, row)
             if at_once:
-                _write_standings(db, rows)
-            _write_workers(db, about.id, running, outcome)
-            if self._head_is_due(about, kind):
-                _write_head(db, about, running)
+                _write_standings(db, items)
+                _write_workers(db, people)
+            if head is not None:
+                _write_head(db, about, running.number, head)
+        self.held[about.id].until = until
         if not at_once:
-            self._write_the_rest(about.id, running.number, rows)
+            self._write_the_rest(about.id, running.number, items, people)
 
     def _head_is_due(self, about: Project, kind: str) -> bool:
         """Figures over all items cost by the items: in a large project not at every update."""
@@ -299,12 +309,15 @@ class Folder:
         held.figured_at = time.monotonic()
         return True
 
-    def _write_the_rest(self, project: int, number: int, rows: Iterator[Any]) -> None:
-        """Standings in pieces, so that writers of events need not wait long."""
-        for part in chunks(rows, PIECE):
-            with self.store.write(together=True) as db:
-                _still_last(db, project, number)
-                _write_standings(db, iter(part))
+    def _write_the_rest(
+        self, project: int, number: int, items: Iterator[Any], people: Iterator[Any]
+    ) -> None:
+        """Standings and workers in pieces, so that writers of events need not wait long."""
+        for write, rows in ((_write_standings, items), (_write_workers, people)):
+            for part in chunks(rows, PIECE):
+                with self.store.write(together=True) as db:
+                    _still_last(db, project, number)
+                    write(db, iter(part))
         with self.store.write(together=True) as db:
             _still_last(db, project, number)
             here = (folds.c.project == project) & (folds.c.number == number)
@@ -322,7 +335,9 @@ class Folder:
         held.looked, held.changed = True, last.kind == "update"
         if not last.written:
             outcome = fold.everything(running)
-            self._write_the_rest(project, running.number, _standing_rows(about, running, outcome))
+            items = _standing_rows(about, running, outcome)
+            people = _worker_rows(project, running, outcome)
+            self._write_the_rest(project, running.number, items, people)
         return running
 
     def _save_now_and_then(self, project: int, held: Held) -> None:
@@ -350,6 +365,20 @@ class Folder:
                     seconds=time.perf_counter() - started, state=content,
                 )
             )  # fmt: skip
+
+
+# Statements of every fold are built once: building one costs more than running it.
+_OURS = folding.c.project == bindparam("here")
+_HEAD = select(folding.c.number, folding.c.upto, projects.c.n_events).where(
+    _OURS, projects.c.id == folding.c.project
+)
+_NUMBER = select(folding.c.number).where(_OURS)
+_CLAIM = update(folding).where(
+    _OURS, folding.c.owner == bindparam("me"), folding.c.number == bindparam("before")
+)
+_KEEP = insert(folds)
+_FIGURES = update(folding).where(_OURS)
+_POINT = insert(progress)
 
 
 def _has_died(owner: str) -> bool:
@@ -411,25 +440,23 @@ def _applied(
     return fold.update(running, votes, gold(decisions(db, project, sorted(items), upto)))
 
 
-def _claim_number(db: Connection, project: int, owner: str, running: fold.Running) -> None:
-    """Make this the last fold. Raises Overtaken where another process has come between."""
-    here = (folding.c.project == project) & (folding.c.owner == owner)
-    prior = running.prior().astype(np.float64).tobytes()
-    guess = running.guess().astype(np.float64).tobytes()
-    done = db.execute(
-        update(folding)
-        .where(here, folding.c.number == running.number - 1)
-        .values(
-            number=running.number, upto=running.upto, until=now() + LEASE, prior=prior, guess=guess
-        )
-    )
-    if done.rowcount != 1:
+def _claim_number(
+    db: Connection, project: int, owner: str, running: fold.Running, until: int
+) -> None:
+    """Make this the last fold, and renew the lease. Raises Overtaken where another process has come
+    between."""
+    claim = {
+        "here": project, "me": owner, "before": running.number - 1, "number": running.number,
+        "upto": running.upto, "until": until,
+        "prior": running.prior().astype(np.float64).tobytes(),
+        "guess": running.guess().astype(np.float64).tobytes(),
+    }  # fmt: skip
+    if db.execute(_CLAIM, claim).rowcount != 1:
         raise Overtaken
 
 
 def _still_last(db: Connection, project: int, number: int) -> None:
-    found = db.execute(select(folding.c.number).where(folding.c.project == project)).scalar_one()
-    if found != number:
+    if db.execute(_NUMBER, {"here": project}).scalar_one() != number:
         raise Overtaken
 
 
@@ -455,9 +482,10 @@ def _write_standings(db: Connection, rows: Iterator[Any]) -> None:
     )
 
 
-def _write_workers(
-    db: Connection, project: int, running: fold.Running, outcome: fold.Outcome
-) -> None:
+def _worker_rows(
+    project: int, running: fold.Running, outcome: fold.Outcome
+) -> Iterator[tuple[Any, ...]]:
+    """Rows for `_write_workers`."""
     if len(outcome.worker) == 0:
         return
     counts, accuracy = fold.worker_figures(running, outcome.worker)
@@ -467,38 +495,38 @@ def _write_workers(
         n_votes.tolist(), accuracy.mean.tolist(), accuracy.low.tolist(), accuracy.high.tolist(),
         fold.numbers(ledger.worker_names, outcome.worker), strict=True,
     )  # fmt: skip
-    rows = (
-        (n, mean, low, high, np.ascontiguousarray(counts[k]).tobytes(), project, number)
-        for k, (n, mean, low, high, number) in enumerate(figures)
-    )
+    for k, (n, mean, low, high, number) in enumerate(figures):
+        yield n, mean, low, high, np.ascontiguousarray(counts[k]).tobytes(), project, number
+
+
+def _write_workers(db: Connection, rows: Iterator[Any]) -> None:
     update_rows(
         db, workers, ("project", "number"), ("n_votes", "accuracy", "low", "high", "counts"), rows
     )
 
 
-def _write_head(db: Connection, about: Project, running: fold.Running) -> None:
-    """How wrong the labels are expected to be, what may stop, and a point of the progress."""
+def _figures(about: Project, running: fold.Running) -> dict[str, Any]:
+    """How wrong the labels are expected to be, and what may stop, as `folding` has it."""
     posterior = running.state.tau.live.reshape(-1, len(running.classes))
     error, doubt, stopped = _stopping(posterior, about.settings.target)
-    n_stopped = int(stopped.sum())
     ledger = running.state.ledger
     n_votes = np.bincount(ledger.item.live, minlength=len(posterior))
     missing = np.maximum(about.settings.redundancy - n_votes, 0)[stopped].sum()
     by_class = np.bincount(posterior.argmax(axis=1), minlength=len(running.classes))
-    db.execute(
-        update(folding)
-        .where(folding.c.project == about.id)
-        .values(
-            expected_error=error, stop_doubt=doubt, n_stopped=n_stopped,
-            votes_saved=int(missing), by_class=by_class.tolist(),
-        )
-    )  # fmt: skip
-    db.execute(
-        insert(progress).values(
-            project=about.id, fold=running.number, at=now(), n_votes=about.n_votes,
-            n_answers=about.n_answers, expected_error=error, n_stopped=n_stopped,
-        )
-    )  # fmt: skip
+    return {
+        "expected_error": error, "stop_doubt": doubt, "n_stopped": int(stopped.sum()),
+        "votes_saved": int(missing), "by_class": by_class.tolist(),
+    }  # fmt: skip
+
+
+def _write_head(db: Connection, about: Project, number: int, figures: dict[str, Any]) -> None:
+    """Figures of the last fold, and a point of the progress."""
+    db.execute(_FIGURES, {"here": about.id} | figures)
+    point = {name: figures[name] for name in ("expected_error", "n_stopped")} | {
+        "project": about.id, "fold": number, "at": now(), "n_votes": about.n_votes,
+        "n_answers": about.n_answers,
+    }  # fmt: skip
+    db.execute(_POINT, point)
 
 
 def _stopping(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Float,
     bindparam,
     case,
     func,
     insert,
-    literal,
     or_,
     select,
     tuple_,
@@ -88,6 +89,15 @@ class Item:
     posterior: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where an item stands: its `state` as a code, and the `decision` that does (0: none)."""
+
+    number: int
+    state: int
+    decision: int
+
+
 def add_items(db: Connection, actor: Actor, project: str, new: Sequence[NewItem]) -> int:
     """Add items; how many are new. An item that is there with this payload, or without any, is
     kept (and gets the payload).
@@ -128,10 +138,15 @@ def insert_named(db: Connection, about: Project, names: Iterable[str]) -> dict[s
 
 def find_item(db: Connection, project: int, name: str) -> int:
     """The number of an item. Raises NotFoundError."""
-    found = find_items(db, project, [name])
-    if not found:
+    return find_standing(db, project, name).number
+
+
+def find_standing(db: Connection, project: int, name: str) -> Standing:
+    """The number of an item, its state and the decision that stands. Raises NotFoundError."""
+    row = db.execute(_STANDING, {"here": project, "name": name}).first()
+    if row is None:
         raise NotFoundError(f"there is no item {name!r}")
-    return found[name]
+    return Standing(row.item, row.state, row.decision_seq or 0)
 
 
 def read_item(db: Connection, actor: Actor, project: str, name: str) -> Item:
@@ -142,8 +157,16 @@ def read_item(db: Connection, actor: Actor, project: str, name: str) -> Item:
 
 def read_guarded(db: Connection, about: Project, item: str | int) -> Item:
     """One item in full, for a caller who has asked for the right already."""
-    number = find_item(db, about.id, item) if isinstance(item, str) else item
-    return _item(about, db.execute(_ONE, {"here": about.id, "number": number}).one())
+    return read_decided(db, about, item)[0]
+
+
+def read_decided(db: Connection, about: Project, item: str | int) -> tuple[Item, int]:
+    """`read_guarded`, and the number of the decision that stands (0: none)."""
+    query = _NAMED_ONE if isinstance(item, str) else _ONE
+    row = db.execute(query, {"here": about.id, "item": item}).first()
+    if row is None:
+        raise NotFoundError(f"there is no item {item!r}")
+    return _item(about, row), row.decision_seq or 0
 
 
 def list_items(
@@ -164,21 +187,36 @@ def list_items(
     unknown order or condition.
     """
     about = read_project(db, actor, project, "read items")
+    return list_guarded(
+        db, about, order=order, descending=descending, after=after, limit=limit, **conditions
+    )
+
+
+def list_guarded(
+    db: Connection,
+    about: Project,
+    *,
+    order: str = "number",
+    descending: bool = False,
+    after: Place | None = None,
+    limit: int = 50,
+    **conditions: Any,
+) -> tuple[list[Item], Place | None]:
+    """`list_items` for a caller who has asked for the right already."""
     if order not in ORDERS:
         raise SettingsError(f"order {order!r} is not one of {', '.join(ORDERS)}")
     if not 1 <= limit <= MOST_ROWS:
         raise SettingsError(f"a page has 1 to {MOST_ROWS} items, not {limit}")
-    by = ORDERS[order]
-    query = _rows(about.id).where(*_conditions(about, **conditions))
-    if after is not None:
-        if len(after) != len(by):
-            raise SettingsError("that place is of a list in another order")
-        here, place = tuple_(*by), tuple_(*(literal(value) for value in after))
-        query = query.where(here < place if descending else here > place)
-    query = query.order_by(*(column.desc() if descending else column for column in by))
-    sorted_by = [column.label(f"sorted_{k}") for k, column in enumerate(by)]
-    rows = db.execute(query.add_columns(*sorted_by).limit(limit + 1)).all()
-    last = rows[limit - 1][-len(by) :] if len(rows) > limit else None
+    n_columns = len(ORDERS[order])
+    if after is not None and len(after) != n_columns:
+        raise SettingsError("that place is of a list in another order")
+    query = _page(order, descending, after is not None)
+    if asked := _conditions(about, **conditions):
+        query = query.where(*asked)
+    given = {"here": about.id, "most": limit + 1}
+    places = {f"place_{k}": value for k, value in enumerate(after or ())}
+    rows = db.execute(query, given | places).all()
+    last = rows[limit - 1][-n_columns:] if len(rows) > limit else None
     more = None if last is None else tuple(float(value) for value in last)
     return [_cut(_item(about, row)) for row in rows[:limit]], more
 
@@ -363,19 +401,39 @@ def _joined() -> Any:
     return standings.join(items, both)
 
 
-def _rows(project: Any) -> Any:
+def _rows() -> Any:
     columns = (
         standings.c.item, items.c.name, items.c.payload_kind, items.c.payload, standings.c.state,
         standings.c.n_votes, standings.c.decision, standings.c.top, standings.c.confidence,
-        standings.c.posterior,
+        standings.c.posterior, standings.c.decision_seq,
     )  # fmt: skip
-    return select(*columns).select_from(_joined()).where(standings.c.project == project)
+    return select(*columns).select_from(_joined()).where(standings.c.project == bindparam("here"))
 
 
+@cache
+def _page(order: str, descending: bool, onward: bool) -> Any:
+    """A page of a list, from a place on if it goes `onward`; its last columns are the place."""
+    by = ORDERS[order]
+    query = _ROWS.add_columns(*(column.label(f"sorted_{k}") for k, column in enumerate(by)))
+    if onward:
+        here = tuple_(*by)
+        place = tuple_(*(bindparam(f"place_{k}", type_=Float) for k in range(len(by))))
+        query = query.where(here < place if descending else here > place)
+    query = query.order_by(*(column.desc() if descending else column for column in by))
+    return query.limit(bindparam("most"))
+
+
+_ROWS = _rows()
+_ONE = _ROWS.where(standings.c.item == bindparam("item"))
+_NAMED_ONE = _ROWS.where(items.c.name == bindparam("item"))
 _NAMED = select(items.c.name, items.c.number).where(
     items.c.project == bindparam("here"), items.c.name.in_(bindparam("wanted", expanding=True))
 )
-_ONE = _rows(bindparam("here")).where(standings.c.item == bindparam("number"))
+_STANDING = (
+    select(standings.c.item, standings.c.state, standings.c.decision_seq)
+    .select_from(_joined())
+    .where(standings.c.project == bindparam("here"), items.c.name == bindparam("name"))
+)
 
 
 def _conditions(
@@ -420,24 +478,27 @@ def _conditions(
 
 
 def _item(about: Project, row: Any) -> Item:
-    posterior = (
-        np.full(len(about.classes), 1 / len(about.classes))
-        if row.posterior is None
-        else np.frombuffer(row.posterior)
-    )
-    code = row.top if row.decision is None else row.decision
+    """An item of a row whose first columns are those of `_rows`."""
+    number, name, kind, payload, state, n_votes, decision, top, confidence, posterior = row[:10]
+    n_classes = len(about.classes)
+    shares = [1 / n_classes] * n_classes if posterior is None else _doubles(posterior)
+    code = top if decision is None else decision
     return Item(
-        number=row.item,
-        name=row.name,
-        payload_kind=row.payload_kind,
-        payload=row.payload,
-        state=STATE_NAMES[row.state],
-        n_votes=row.n_votes,
+        number=number,
+        name=name,
+        payload_kind=kind,
+        payload=payload,
+        state=STATE_NAMES[state],
+        n_votes=n_votes,
         label=None if code is None else about.classes[code],
-        decided=row.decision is not None,
-        confidence=row.confidence,
-        posterior=dict(zip(about.classes, posterior.tolist(), strict=False)),
+        decided=decision is not None,
+        confidence=confidence,
+        posterior=dict(zip(about.classes, shares, strict=False)),
     )
+
+
+def _doubles(content: bytes) -> list[float]:
+    return array("d", content).tolist()
 
 
 def _cut(item: Item) -> Item:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from crowdlearn.errors import ConflictError
 from crowdlearn.store.database import now
@@ -73,10 +73,8 @@ def append_events(
         return 0
     first = reserve(db, project, len(new), n_votes=n_votes, n_answers=n_answers)
     time = now()
-    columns = Event.__dataclass_fields__
     rows = [
-        {"project": project, "seq": first + k, "at": time}
-        | {name: getattr(event, name) for name in columns}
+        {"project": project, "seq": first + k, "at": time} | vars(event)
         for k, event in enumerate(new)
     ]
     db.execute(_INSERT, rows)
@@ -135,6 +133,29 @@ _DECIDED = (
 )  # fmt: skip
 
 
+_BETWEEN = and_(
+    events.c.project == bindparam("here"),
+    events.c.seq > bindparam("after"),
+    events.c.seq <= bindparam("last"),
+)
+_VOTES = (
+    select(events.c.item, events.c.worker, events.c.label)
+    .where(_BETWEEN, events.c.kind == "vote")
+    .order_by(events.c.seq)
+)
+_OTHERS = (
+    select(events.c.kind, events.c.item, events.c.worker, events.c.more)
+    .where(_BETWEEN, events.c.kind != "vote")
+    .order_by(events.c.seq)
+)
+_BLOCKED = (
+    select(events.c.worker, events.c.kind)
+    .where(events.c.project == bindparam("here"), events.c.seq <= bindparam("last"), SPOKEN)
+    .where(events.c.kind.in_(("block", "unblock")))
+    .order_by(events.c.seq)
+)
+
+
 @dataclass(frozen=True, eq=False)
 class VoteColumns:
     """Votes in the order they came, by the project's numbers."""
@@ -156,13 +177,8 @@ class VoteColumns:
 
 def read_votes(db: Connection, project: int, after: int, upto: int) -> VoteColumns:
     """The votes among events after `after`, up to and with `upto`."""
-    query = (
-        select(events.c.item, events.c.worker, events.c.label)
-        .where(events.c.project == project, events.c.seq > after, events.c.seq <= upto)
-        .where(events.c.kind == "vote")
-        .order_by(events.c.seq)
-    )
-    found = db.execution_options(yield_per=READ_AT_ONCE).execute(query)
+    between = {"here": project, "after": after, "last": upto}
+    found = db.execution_options(yield_per=READ_AT_ONCE).execute(_VOTES, between)
     parts = [
         np.array([tuple(row) for row in part], dtype=np.int64).reshape(-1, 3)
         for part in found.partitions()
@@ -174,25 +190,13 @@ def read_votes(db: Connection, project: int, after: int, upto: int) -> VoteColum
 
 def other_events(db: Connection, project: int, after: int, upto: int) -> Iterator[Any]:
     """What is no vote among these events: rows with kind, item, worker and more."""
-    query = (
-        select(events.c.kind, events.c.item, events.c.worker, events.c.more)
-        .where(events.c.project == project, events.c.seq > after, events.c.seq <= upto)
-        .where(events.c.kind != "vote")
-        .order_by(events.c.seq)
-    )
-    yield from db.execute(query)
+    yield from db.execute(_OTHERS, {"here": project, "after": after, "last": upto})
 
 
 def blocked_workers(db: Connection, project: int, upto: int) -> set[int]:
     """Who is blocked after event `upto`."""
-    query = (
-        select(events.c.worker, events.c.kind)
-        .where(events.c.project == project, events.c.seq <= upto, SPOKEN)
-        .where(events.c.kind.in_(("block", "unblock")))
-        .order_by(events.c.seq)
-    )
     blocked: set[int] = set()
-    for row in db.execute(query):
+    for row in db.execute(_BLOCKED, {"here": project, "last": upto}):
         (blocked.add if row.kind == "block" else blocked.discard)(row.worker)
     return blocked
 

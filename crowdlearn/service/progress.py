@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from crowdlearn.evaluation.agreement import krippendorff_alpha, percent_agreement
 from crowdlearn.service.access import Actor
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.store.tables import (
     ACCEPTED,
-    ANSWERED,
     FLAGGED,
-    OPEN,
     events,
     folding,
     progress,
@@ -78,24 +76,19 @@ class Agreement:
 def read_progress(db: Connection, actor: Actor, project: str) -> Progress:
     """Where the project stands now."""
     about = read_project(db, actor, project, "read progress")
-    head = db.execute(select(folding).where(folding.c.project == about.id)).one()
-    states: dict[int, int] = dict(
-        db.execute(
-            select(standings.c.state, func.count())
-            .where(standings.c.project == about.id)
-            .group_by(standings.c.state)
-        ).all()
-    )  # fmt: skip
+    head = db.execute(_FOLDING, {"here": about.id}).one()
+    set_aside: dict[int, int] = dict(db.execute(_SET_ASIDE, {"here": about.id}).all())
+    n_accepted, n_flagged = set_aside.get(ACCEPTED, 0), set_aside.get(FLAGGED, 0)
     error = head.expected_error
     by_class = [*(head.by_class or []), *[0] * len(about.classes)][: len(about.classes)]
     return Progress(
         n_items=about.n_items,
         n_votes=about.n_votes,
         n_workers=about.n_workers,
-        n_open=states.get(OPEN, 0),
-        n_answered=states.get(ANSWERED, 0),
-        n_accepted=states.get(ACCEPTED, 0),
-        n_flagged=states.get(FLAGGED, 0),
+        n_open=about.n_items - about.n_answers - n_accepted - n_flagged,
+        n_answered=about.n_answers,
+        n_accepted=n_accepted,
+        n_flagged=n_flagged,
         expected_error=error,
         target=about.settings.target,
         reached=error is not None and about.n_votes > 0 and error <= about.settings.target,
@@ -110,9 +103,20 @@ def read_progress(db: Connection, actor: Actor, project: str) -> Progress:
 def read_head(db: Connection, actor: Actor, project: str) -> Head:
     """How far the aggregator is, without counting anything."""
     about = read_project(db, actor, project, "read progress")
-    columns = (folding.c.number, folding.c.upto, folding.c.expected_error)
-    row = db.execute(select(*columns).where(folding.c.project == about.id)).one()
+    row = db.execute(_FOLDING, {"here": about.id}).one()
     return Head(row.number, row.upto, about.n_events - row.upto, row.expected_error)
+
+
+_FOLDING = select(
+    folding.c.number, folding.c.upto, folding.c.expected_error, folding.c.n_stopped,
+    folding.c.votes_saved, folding.c.by_class,
+).where(folding.c.project == bindparam("here"))  # fmt: skip
+_SET_ASIDE = (  # open and answered items need no counting
+    select(standings.c.state, func.count())
+    .where(standings.c.project == bindparam("here"))
+    .where(standings.c.state.in_((ACCEPTED, FLAGGED)))
+    .group_by(standings.c.state)
+)
 
 
 def cost(about: Project, n_votes: int, n_answers: int) -> float:

@@ -12,7 +12,7 @@ from crowdlearn.service.access import Actor
 from crowdlearn.service.folder import rebuilt
 from crowdlearn.service.log import decisions
 from crowdlearn.service.projects import read_project
-from crowdlearn.store.tables import DECIDED, events, folding, folds, standings, workers
+from crowdlearn.store.tables import ANSWERED, DECIDED, events, folding, folds, standings, workers
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,10 @@ def verify(db: Connection, actor: Actor, project: str) -> Verified:
     votes and decisions of every item as the log has them.
     """
     about = read_project(db, actor, project, "verify")
-    problems = [*_log_problems(db, about.id, about.n_events), *_standing_problems(db, about.id)]
+    problems = [
+        *_log_problems(db, about.id, about.n_events),
+        *_standing_problems(db, about.id, about.n_answers),
+    ]
     head = db.execute(select(folding).where(folding.c.project == about.id)).one()
     if head.number == 0:
         return Verified(0, about.n_items, about.n_votes, "", tuple(problems))
@@ -41,7 +44,7 @@ def verify(db: Connection, actor: Actor, project: str) -> Verified:
     last = (folds.c.project == about.id) & (folds.c.number == head.number)
     if db.execute(select(folds.c.written).where(last)).scalar_one():
         problems += _posterior_problems(db, about.id, running)
-    problems += _worker_problems(db, about.id, running)
+        problems += _worker_problems(db, about.id, running)
     return Verified(
         head.number, about.n_items, about.n_votes, fold.digest(running), tuple(problems)
     )
@@ -58,7 +61,7 @@ def _log_problems(db: Connection, project: int, n_events: int) -> list[str]:
     return []
 
 
-def _standing_problems(db: Connection, project: int) -> list[str]:
+def _standing_problems(db: Connection, project: int, n_answers: int) -> list[str]:
     """Counts of votes and decisions beside the log's."""
     counted: dict[int, int] = dict(
         db.execute(
@@ -68,8 +71,9 @@ def _standing_problems(db: Connection, project: int) -> list[str]:
         ).all()
     )  # fmt: skip
     query = select(
-        standings.c.item, standings.c.n_votes, standings.c.decision, standings.c.state
-    ).where(standings.c.project == project)
+        standings.c.item, standings.c.n_votes, standings.c.decision, standings.c.decision_seq,
+        standings.c.state,
+    ).where(standings.c.project == project)  # fmt: skip
     rows = db.execute(query).all()
     problems = [
         f"item {row.item}: {row.n_votes} votes, where the log has {counted.get(row.item, 0)}"
@@ -82,10 +86,14 @@ def _standing_problems(db: Connection, project: int) -> list[str]:
     told = decisions(db, project, sorted(set(db.execute(spoken).scalars())))
     for row in rows:
         said = told.get(row.item)
-        if row.decision != (said[-1].label if said else None):
+        stands = (said[-1].label, said[-1].seq) if said else (None, None)
+        if (row.decision, row.decision_seq) != stands:
             problems.append(f"item {row.item}: its decision is not the log's")
         if (row.state in DECIDED) != bool(said):
             problems.append(f"item {row.item}: its state is not the log's")
+    answered = sum(row.state == ANSWERED for row in rows)
+    if answered != n_answers:
+        problems.append(f"{answered} items are answered, where the project says {n_answers}")
     return problems
 
 

@@ -15,8 +15,8 @@ from crowdlearn.explain import explain
 from crowdlearn.online import stream
 from crowdlearn.predictors import MixturePredictor, ProductPredictor
 from crowdlearn.service.access import Actor
-from crowdlearn.service.answers import history, standing_decision
-from crowdlearn.service.items import Item, read_guarded
+from crowdlearn.service.answers import history_of
+from crowdlearn.service.items import Item, read_decided
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.service.workers import counts_of
 from crowdlearn.store.tables import events, folding, workers
@@ -56,14 +56,19 @@ class ItemView:
 
 def view_item(db: Connection, actor: Actor, project: str, name: str) -> ItemView:
     """An item with everything that was said of it. Raises NotFoundError."""
-    about = read_project(db, actor, project, "read item")
-    item = read_guarded(db, about, name)
+    return view_guarded(db, read_project(db, actor, project, "read item"), name)
+
+
+def view_guarded(db: Connection, about: Project, name: str) -> ItemView:
+    """`view_item` for a caller who has asked for the right already."""
+    item, seen = read_decided(db, about, name)
+    said = history_of(db, about, item.number)
     rows = _vote_rows(db, about.id, item.number)
     found = _explained(db, about, item, rows)
     weights: dict[tuple[str, str], float] = {}
     if found is not None:
         weights = {(vote.worker, vote.label): vote.weight for vote in found.votes}
-    stands = standing_decision(db, about.id, item.number)
+    decided_by = next((event["actor"] for event in said if event["seq"] == seen), None)
     return ItemView(
         item=item,
         votes=tuple(
@@ -75,9 +80,9 @@ def view_item(db: Connection, actor: Actor, project: str, name: str) -> ItemView
         ),
         n_votes=item.n_votes,
         explanation=found,
-        history=history(db, actor, project, name),
-        seen=0 if stands is None else stands.seq,
-        decided_by=None if stands is None else stands.actor.removeprefix("user:"),
+        history=said,
+        seen=seen,
+        decided_by=None if decided_by is None else decided_by.removeprefix("user:"),
     )  # fmt: skip
 
 
@@ -104,13 +109,15 @@ _HEAD = select(folding.c.prior, folding.c.guess).where(folding.c.project == bind
 
 def _explained(db: Connection, about: Project, item: Item, rows: list[Any]) -> Explanation | None:
     """What the last fold's parameters make of the votes; None where there is nothing to weigh."""
-    head = db.execute(_HEAD, {"here": about.id}).one()
     weighed = [
         (row, counts)
         for row in rows
         if row.flag != "blocked" and (counts := counts_of(about, row)) is not None
     ]
-    if not weighed or head.prior is None or len(head.prior) != 8 * len(about.classes):
+    if not weighed:
+        return None
+    head = db.execute(_HEAD, {"here": about.id}).one()
+    if head.prior is None or len(head.prior) != 8 * len(about.classes):
         return None
     names = list(dict.fromkeys(row.name for row, _ in weighed))
     counts = np.stack([next(c for row, c in weighed if row.name == name) for name in names])

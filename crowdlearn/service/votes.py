@@ -10,7 +10,7 @@ from jaxtyping import Int
 from sqlalchemy import Connection, bindparam, case, select, update
 
 from crowdlearn.errors import ConflictError, SettingsError
-from crowdlearn.service.access import Actor, project_id, role_in
+from crowdlearn.service.access import Actor, require
 from crowdlearn.service.assignments import end_with_vote
 from crowdlearn.service.items import check_name, find_items, insert_named
 from crowdlearn.service.log import MANY, Event, append_events, reserve
@@ -55,11 +55,9 @@ def append_votes(
     name, ConflictError where a key came with another vote, NotAllowedError.
     """
     about = read_project(db, actor, project, "vote")
-    if (
-        any(vote.worker != worker_name(actor) for vote in votes)
-        or role_in(db, actor, about.id) == "tool"
-    ):
-        project_id(db, actor, project, "vote for others")
+    own = worker_name(actor)
+    if about.role == "tool" or any(vote.worker != own for vote in votes):
+        require(about.role, project, "vote for others")
     codes = [_checked(about, place, vote) for place, vote in enumerate(votes)]
     lock_project(db, about.id)
     item_of, n_items = _items(db, about, votes)

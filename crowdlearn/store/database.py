@@ -23,7 +23,7 @@ try:
 except ImportError as error:
     raise ImportError("the store needs SQLAlchemy: pip install 'crowdlearn[store]'") from error
 
-from crowdlearn.store.together import Turns
+from crowdlearn.store.together import Turns, begin
 
 PATIENCE = 30.0  # seconds that a SQLite transaction waits for its turn
 TRUSTED = 1.0  # seconds for which a connection to a server is taken to be there still
@@ -67,7 +67,7 @@ class Store:
         with self.engine.connect() as db:
             if not self.is_sqlite:
                 db = db.execution_options(isolation_level="REPEATABLE READ")
-            with db.begin():
+            with begin(db):
                 yield db
 
     @contextmanager
@@ -152,14 +152,9 @@ def _sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(raw: Any, _: Any) -> None:
-        raw.isolation_level = None  # transactions are begun below, and by nobody else
+        raw.isolation_level = None  # `together.begin` begins transactions, and nobody else
         for pragma in PRAGMAS:
             raw.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(db: Connection) -> None:
-        wants_to_write = db.get_execution_options().get("write")
-        db.exec_driver_sql("BEGIN IMMEDIATE" if wants_to_write else "BEGIN")
 
     return engine
 

@@ -251,7 +251,7 @@ folds = Table(
     Column("upto", BigInteger, nullable=False),  # the last event it has taken in
     Column("method", Json, nullable=False),
     Column("at", Time, nullable=False),
-    Column("written", Boolean, nullable=False),  # the standings are this fold's
+    Column("written", Boolean, nullable=False),  # standings and workers are this fold's
     _one_of("kind", FOLD_KINDS, "kind"),
 )
 

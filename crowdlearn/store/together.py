@@ -2,7 +2,8 @@
 
 A write waits for its turn, does its work behind a savepoint of a transaction that is open already,
 hands the turn on, and returns when that transaction is committed: who comes last commits for all.
-One that raises takes back its own work alone. If the commit fails, all are told so.
+One that raises takes back its own work alone; the first has no work of others before it, and needs
+no savepoint for that. If the commit fails, all are told so.
 
 Turns are taken in the order of asking, but those that a person waits for go first.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +39,7 @@ class Turns:
     """Hands the right to write from thread to thread."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine.execution_options(write=True)
+        self.engine = engine
         self._lock = threading.Lock()  # of the three below
         self._taken = False
         self._urgent: deque[threading.Lock] = deque()  # those who wait, each on a lock of its own
@@ -55,7 +56,7 @@ class Turns:
         """A transaction of its own, for writes that take long."""
         with self._turn():
             self._end()
-            with self.engine.begin() as db:
+            with self.engine.connect() as db, begin(db, write=True):
                 yield db
 
     @contextmanager
@@ -64,15 +65,15 @@ class Turns:
         with self._turn(urgent):
             group = self._open = self._open or self._begun()
             group.size += 1
-            done = False
+            done, first = False, group.size == 1
             try:
-                with group.db.begin_nested():
+                with nullcontext() if first else group.db.begin_nested():
                     yield group.db
                 done = True
             finally:
                 # What failed may have taken the whole transaction with it: let nobody go on in it.
                 if not done or not self.n_waiting or group.size >= MOST:
-                    self._end()
+                    self._end(keep=done or not first)
         group.ended.wait()
         if group.error is not None:
             raise group.error
@@ -115,17 +116,20 @@ class Turns:
     def _begun(self) -> Group:
         db = self.engine.connect()
         try:
-            return Group(db, db.begin())
+            return Group(db, begin(db, write=True))
         except BaseException:
             db.close()
             raise
 
-    def _end(self) -> None:
-        """Commit what is open, if anything is, and tell those who wait for it."""
+    def _end(self, *, keep: bool = True) -> None:
+        """Commit what is open, if anything is (or take it back), and tell those who wait for it."""
         group, self._open = self._open, None
         if group is None:
             return
         try:
+            if not keep:
+                group.transaction.rollback()
+                return
             if _was_lost(group.db):
                 raise StoreError("the database gave a transaction up: nothing of it was kept")
             group.transaction.commit()
@@ -134,6 +138,17 @@ class Turns:
         finally:
             group.db.close()
             group.ended.set()
+
+
+def begin(db: Connection, *, write: bool = False) -> RootTransaction:
+    """Begin a transaction. SQLite takes the lock of one that will write at once.
+
+    Here and not in a listener of the engine: SQLAlchemy asks for listeners at every statement.
+    """
+    transaction = db.begin()
+    if db.dialect.name == "sqlite":
+        db.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    return transaction
 
 
 def _was_lost(db: Connection) -> bool:

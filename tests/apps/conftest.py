@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,12 +21,13 @@ ROLES = ("annotator", "reviewer", "admin")
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty store that the app opens too; the app's worker ends with the test."""
     monkeypatch.setenv("CROWDLEARN_STORE", str(tmp_path / "store.db"))
     monkeypatch.setenv("CROWDLEARN_AUTH", "none")
     monkeypatch.delenv("CROWDLEARN_PROJECT", raising=False)
-    made = open_store(tmp_path / "store.db", create=True)
+    shutil.copyfile(empty_store, tmp_path / "store.db")
+    made = open_store(tmp_path / "store.db")
     yield made
     state.opened.clear()
     made.close()

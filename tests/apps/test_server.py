@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from streamlit import file_util
 
-from apps.review.server import FromMemory
+from apps.review import state
+from apps.review.server import FromMemory, app, opening
 
 
 @pytest.fixture
@@ -49,3 +51,31 @@ def test_parts_checks_and_other_methods_are_streamlits_to_answer(client: TestCli
 def test_streamlits_files_are_where_they_are_looked_for() -> None:
     found = FromMemory(PlainTextResponse(""), Path(file_util.get_static_dir())).files
     assert any(path.startswith("/static/js/index.") for path in found)
+
+
+def start_and_stop() -> None:
+    """What the server does around its requests, without them."""
+
+    async def run() -> None:
+        async with opening(app):
+            pass
+
+    asyncio.run(run())
+
+
+def test_the_store_is_opened_before_the_first_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROWDLEARN_STORE", str(tmp_path / "store.db"))
+    start_and_stop()
+    assert (tmp_path / "store.db").exists()
+    state.opened.clear()
+
+
+def test_a_store_that_cannot_be_opened_does_not_keep_the_server_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROWDLEARN_STORE", str(tmp_path / "nowhere" / "store.db"))
+    start_and_stop()
+    monkeypatch.delenv("CROWDLEARN_STORE")
+    start_and_stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,9 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(address: str) -> Iterator[Store]:
+def store(address: str, empty_store: Path) -> Iterator[Store]:
+    if not address.startswith("postgresql"):
+        shutil.copyfile(empty_store, address)
     made = open_store(address, create=True)
     yield made
     made.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from contextlib import suppress
 from types import FrameType
 
+import pyarrow as pa
 import uvicorn
 from fastapi import FastAPI
 
@@ -71,5 +73,9 @@ def serve(
     # A writer lets go of the interpreter at each of its statements, and everybody else waits for
     # it: it should not have to wait long to get the interpreter back.
     sys.setswitchinterval(SWITCH)
+    # The same holds for what stops everybody: pyarrow loads pandas with the first list of names,
+    # and Python looks through all objects for garbage now and then; what is loaded by now stays.
+    pa.array(["a name"])
+    gc.freeze()
     with suppress(KeyboardInterrupt):
         server(app, host=host, port=port, patience=patience, proxy=proxy).run()

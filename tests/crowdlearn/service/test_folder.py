@@ -255,10 +255,12 @@ def test_who_is_overtaken_keeps_nothing_and_catches_up(desk: Desk) -> None:
         assert desk.folder.digest(desk.number) == fold.digest(rebuilt(db, desk.number))
 
 
-def test_standings_that_a_crash_left_half_written_are_completed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("half", ["_write_standings", "_write_workers"])
+def test_what_a_crash_left_half_written_is_completed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
-    monkeypatch.setattr("crowdlearn.service.folder.PIECE", 30)
+    monkeypatch.setattr("crowdlearn.service.folder.PIECE", 3)
+    monkeypatch.setattr("crowdlearn.service.folder.TOGETHER", 0)
 
     class Crash(Exception):
         pass
@@ -273,11 +275,11 @@ def test_standings_that_a_crash_left_half_written_are_completed(
 
     from crowdlearn.service import folder as module
 
-    real = module._write_standings
-    monkeypatch.setattr(module, "_write_standings", few)
+    real = getattr(module, half)
+    monkeypatch.setattr(module, half, few)
     with pytest.raises(Crash):
         desk.fold()
-    monkeypatch.setattr(module, "_write_standings", real)
+    monkeypatch.setattr(module, half, real)
     with desk.store.write() as db:
         db.execute(text("UPDATE folding SET until = 0"))
         append_votes(db, LOCAL, "p", [NewVote(item="0", worker="0", label="0")])
@@ -287,11 +289,16 @@ def test_standings_that_a_crash_left_half_written_are_completed(
     after.close()
 
 
-def test_verify_finds_a_standing_that_was_tampered_with(desk: Desk) -> None:
+@pytest.mark.parametrize("tampering, said", [
+    ("UPDATE standings SET n_votes = n_votes + 1 WHERE item = 3", "item 3: "),
+    ("UPDATE standings SET decision_seq = 1 WHERE item = 3", "item 3: its decision"),
+    ("UPDATE projects SET n_answers = n_answers + 1", "0 items are answered, where the project"),
+])  # fmt: skip
+def test_verify_finds_what_was_tampered_with(desk: Desk, tampering: str, said: str) -> None:
     desk.fold()
     with desk.store.write() as db:
-        db.execute(text("UPDATE standings SET n_votes = n_votes + 1 WHERE item = 3"))
-    assert "item 3" in problems(desk.store)[0]
+        db.execute(text(tampering))
+    assert said in problems(desk.store)[0]
 
 
 def test_the_thread_folds_what_comes_and_settles_it(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query
@@ -32,12 +33,12 @@ from crowdlearn.service.items import (
     Item,
     NewItem,
     add_items,
-    list_items,
-    read_item,
+    list_guarded,
+    read_guarded,
     read_media,
 )
 from crowdlearn.service.projects import Project, read_project
-from crowdlearn.service.views import view_item
+from crowdlearn.service.views import view_guarded
 from crowdlearn.service.workers import read_worker
 
 router = APIRouter(prefix="/v1")
@@ -72,8 +73,12 @@ def items(
     with here.read() as db:
         if worker is not None:
             conditions["worker"] = read_worker(db, here.actor, project, worker).number
-        found, more = _page(db, here, project, order, descending, cursor, limit, **conditions)
-    return ItemsOut(items=found, cursor=more)
+        about, found, more = _page(
+            db, here, project, order, descending, cursor, limit, **conditions
+        )
+    page = ItemsOut.model_validate({"items": found, "cursor": more})
+    _hide(about, found, page.items)
+    return page
 
 
 @router.post("/projects/{project}/items")
@@ -96,7 +101,8 @@ def item(here: Here, project: ProjectPath, name: NameQuery) -> ItemOut:
     """An item in full."""
     with here.read() as db:
         about = read_project(db, here.actor, project, "read item")
-        return shown(about, read_item(db, here.actor, project, name))
+        found = read_guarded(db, about, name)
+    return shown(about, found)
 
 
 @router.get("/projects/{project}/item/view")
@@ -104,7 +110,7 @@ def item_view(here: Here, project: ProjectPath, name: NameQuery) -> ItemViewOut:
     """An item with its votes, why it got its label, what would flip it, and its history."""
     with here.read() as db:
         about = read_project(db, here.actor, project, "read item")
-        view = view_item(db, here.actor, project, name)
+        view = view_guarded(db, about, name)
     blind = is_hidden(about, view.item)
     found = None if blind else view.explanation
     return ItemViewOut(
@@ -130,9 +136,12 @@ def posteriors(
 ) -> PosteriorsOut:
     """A page of posteriors as of the last fold."""
     with here.read() as db:
-        found, more = _page(db, here, project, order, descending, cursor, limit, voted=voted)
-    rows = [PosteriorOut(item=item.name, **_known(item)) for item in found]
-    return PosteriorsOut(posteriors=rows, cursor=more)
+        about, found, more = _page(db, here, project, order, descending, cursor, limit, voted=voted)
+    page = PosteriorsOut.model_validate(
+        {"posteriors": [_known(item) for item in found], "cursor": more}
+    )
+    _hide(about, found, page.posteriors)
+    return page
 
 
 @router.get(
@@ -170,9 +179,15 @@ def is_hidden(about: Project, item: Item) -> bool:
 def shown(about: Project, item: Item) -> ItemOut:
     """An item as this caller may see it."""
     found = ItemOut.model_validate(item)
-    if is_hidden(about, item):
-        found.label = found.confidence = found.posterior = None
+    _hide(about, [item], [found])
     return found
+
+
+def _hide(about: Project, found: Sequence[Item], out: Sequence[ItemOut | PosteriorOut]) -> None:
+    """Leave out what a reviewer is to decide on unseen."""
+    for item, one in zip(found, out, strict=True):
+        if is_hidden(about, item):
+            one.label = one.confidence = one.posterior = None
 
 
 def _page(
@@ -184,16 +199,19 @@ def _page(
     cursor: str | None,
     limit: int,
     **conditions: Any,
-) -> tuple[list[ItemOut], str | None]:
-    """Items as this caller may see them, and the cursor of the next page."""
+) -> tuple[Project, list[Item], str | None]:
+    """The project, items of it (to be hidden where that is due), and the next page's cursor."""
     about = read_project(db, here.actor, project, "read items")
     after = from_cursor(order, descending, cursor)
-    found, more = list_items(
-        db, here.actor, project, order=order, descending=descending, after=after, limit=limit,
-        **conditions,
-    )  # fmt: skip
-    return [shown(about, item) for item in found], to_cursor(order, descending, more)
+    found, more = list_guarded(
+        db, about, order=order, descending=descending, after=after, limit=limit, **conditions
+    )
+    return about, found, to_cursor(order, descending, more)
 
 
-def _known(item: ItemOut) -> dict[str, Any]:
-    return item.model_dump(include={"n_votes", "label", "decided", "confidence", "posterior"})
+def _known(item: Item) -> dict[str, Any]:
+    """What `PosteriorOut` has of an item."""
+    return {
+        "item": item.name, "n_votes": item.n_votes, "label": item.label, "decided": item.decided,
+        "confidence": item.confidence, "posterior": item.posterior,
+    }  # fmt: skip

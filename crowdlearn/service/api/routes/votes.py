@@ -29,8 +29,8 @@ def new_votes(
 ) -> AppendedOut:
     """Append votes, all or none. A request sent again under its Idempotency-Key gets the first
     one's reply."""
-    votes = [NewVote(**vote.model_dump()) for vote in new.votes]
-    content = json.dumps(new.model_dump(), sort_keys=True).encode()
+    votes = [NewVote(**vars(vote)) for vote in new.votes]
+    content = b"" if idempotency_key is None else _content(new)
     with here.write(together=True) as db:
         if idempotency_key is not None:
             before = reply_to(db, here.actor, project, idempotency_key, content)
@@ -58,3 +58,8 @@ async def vote_stream(here: Here, project: ProjectPath, request: Request) -> Res
     stream = VoteStream(here, project)
     await run_in_threadpool(stream.begin)
     return TwoWay(stream.replies(request.stream()), media_type=LINES)
+
+
+def _content(new: VotesIn) -> bytes:
+    """What a request says, the same for all ways to write it."""
+    return json.dumps(new.model_dump(), sort_keys=True).encode()
