@@ -27,7 +27,11 @@ import numpy as np
 from benchmarks.machine import ONE_THREAD, ROOT
 from benchmarks.scaling.processes import Watch
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # as the package has it where it starts Ray: actors wait for nobody
+}
 OBJECT_STORE = 2 << 30
 
 

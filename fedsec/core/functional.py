@@ -94,6 +94,17 @@ def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Parameters:
     }
 
 
+def has_tied_weights(net: nn.Module) -> bool:
+    """Whether a tensor of the network has two names.
+
+    Where none has, `functional_call` need not look for them at every call (`tie_weights=False`),
+    which takes longer than a small layer.
+    """
+    tensors = [*net.named_parameters(remove_duplicate=False)]
+    tensors += net.named_buffers(remove_duplicate=False)
+    return len({id(value) for _, value in tensors}) < len(tensors)
+
+
 def has_batch_statistics(net: nn.Module) -> bool:
     """Whether a sample's output depends on its batch, as with batch normalisation in training."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())

@@ -27,7 +27,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
-from fedsec.core.functional import Parameters, State, gradient, has_batch_statistics
+from fedsec.core.functional import (
+    Parameters,
+    State,
+    gradient,
+    has_batch_statistics,
+    has_tied_weights,
+)
 from fedsec.core.record import Kind, Update
 from fedsec.data.images import Images
 from fedsec.errors import SettingsError
@@ -130,7 +136,7 @@ def side_by_side(
     weights = [
         value.expand(len(plans), *value.shape).clone() for value in state.parameters.values()
     ]
-    total = torch.zeros(len(plans), 2, dtype=torch.float64, device=train.x.device)
+    met: list[Tensor] = []
     forward = _forward(net, state)
     momentum: list[Tensor] | None = None
     gradients: list[Tensor] = []
@@ -146,8 +152,8 @@ def side_by_side(
         losses = cross_entropy(logits.flatten(0, 1), train.y[rows], reduction="none")
         losses = losses.unflatten(0, (n, -1))
         slopes = list(torch.autograd.grad((losses * share[:n, step]).sum(), active))
+        met.append(losses.detach())
         with torch.no_grad():
-            _add_sums(total, losses, share[:n, step], ordered, step)
             if isinstance(local, FullGradient):
                 gradients = slopes
                 break
@@ -159,6 +165,7 @@ def side_by_side(
         value.detach() - start
         for value, start in zip(weights, state.parameters.values(), strict=True)
     ]
+    total = _first_sums(met, share, ordered)
     return _unstacked(
         sent, state, plans, longest_first, total, isinstance(local, FullGradient), started, number
     )
@@ -166,11 +173,11 @@ def side_by_side(
 
 def _forward(net: nn.Module, state: State) -> Callable[[list[Tensor], Tensor], Tensor]:
     """(stacked parameters, (client, sample, ...)) -> (client, sample, class)."""
-    names = list(state.parameters)
+    names, tied = list(state.parameters), has_tied_weights(net)
 
     def one(parameters: list[Tensor], x: Tensor) -> Tensor:
         named = dict(zip(names, parameters, strict=True))
-        output: Tensor = functional_call(net, (named, state.buffers), (x,))
+        output: Tensor = functional_call(net, (named, state.buffers), (x,), tie_weights=tied)
         return output
 
     stacked: Callable[[list[Tensor], Tensor], Tensor] = vmap(one, randomness="different")
@@ -192,18 +199,20 @@ def _stacked(
     )
 
 
-def _add_sums(
-    total: Float[Tensor, "client moment"],
-    losses: Float[Tensor, "active sample"],
-    share: Float[Tensor, "active sample"],
+def _first_sums(
+    met: Sequence[Float[Tensor, "active sample"]],
+    share: Float[Tensor, "client step sample"],
     plans: Sequence[Plan],
-    step: int,
-) -> None:
-    first = sum(one.first > step for one in plans)  # longest first: these are the first ones
-    if first:
-        met = losses[:first].double() * (share[:first] > 0)
-        total[:first, 0] += met.sum(1)
-        total[:first, 1] += (met**2).sum(1)
+) -> Float[Tensor, "client moment"]:
+    """Sums of the losses, and of their squares, over each client's first epoch; longest first."""
+    first = torch.tensor([one.first for one in plans], device=share.device)
+    share = share[:, : int(first.max())]
+    losses = torch.zeros_like(share, dtype=torch.float64)
+    for step, of_step in enumerate(met[: share.shape[1]]):
+        losses[: len(of_step), step] = of_step.double()
+    steps = torch.arange(share.shape[1], device=share.device)
+    losses *= (share > 0) & (steps < first[:, None])[:, :, None]
+    return torch.stack((losses.sum((1, 2)), (losses**2).sum((1, 2))), dim=1)
 
 
 def _unstacked(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from fedsec.core.functional import Parameters, State, state_of
+from fedsec.core.functional import Parameters, State, has_tied_weights, state_of
 from fedsec.errors import SettingsError
 
 Loss = Callable[[Parameters, Tensor, Any], Tensor]
@@ -73,10 +73,11 @@ def classifier(
 
 
 def _classifier(net: nn.Module, state: State) -> Victim:
-    buffers = dict(state.buffers)
+    buffers, tied = dict(state.buffers), has_tied_weights(net)
 
     def loss(parameters: Parameters, x: Tensor, extra: Tensor) -> Tensor:
-        return cross_entropy(functional_call(net, (parameters, buffers), (x,)), extra)
+        logits = functional_call(net, (parameters, buffers), (x,), tie_weights=tied)
+        return cross_entropy(logits, extra)
 
     parameters = {name: value.detach() for name, value in state.parameters.items()}
     return Victim(loss, parameters, net, buffers)

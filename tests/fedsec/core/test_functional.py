@@ -14,6 +14,7 @@ from fedsec.core.functional import (
     flatten,
     gradient,
     has_batch_statistics,
+    has_tied_weights,
     load_state,
     state_of,
     unflatten,
@@ -82,3 +83,12 @@ def test_attention_can_be_differentiated_twice() -> None:
 def test_batch_statistics_are_seen(net: nn.Module) -> None:
     assert has_batch_statistics(net)
     assert not has_batch_statistics(nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4)))
+
+
+def test_tied_weights_are_seen(net: nn.Module) -> None:
+    assert not has_tied_weights(net)
+    inner = nn.Linear(4, 4)
+    assert has_tied_weights(nn.Sequential(inner, nn.Tanh(), inner))
+    last = nn.Linear(4, 4)
+    last.weight = inner.weight
+    assert has_tied_weights(nn.Sequential(inner, last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -156,3 +157,20 @@ def test_the_same_round_twice_is_bit_equal(make_task: MakeTask) -> None:
         for mine, other in zip(one, two, strict=True):
             assert_close(mine.update.tensors, other.update.tensors, rtol=0, atol=0)
             assert np.isfinite(mine.seconds)
+
+
+def test_tied_weights_stay_tied_side_by_side(make_task: MakeTask) -> None:
+    task = exact(make_task("linear", 20, (1,)))
+    inner = nn.Linear(64, 64).double()
+    task = replace(
+        task, net=nn.Sequential(nn.Flatten(), inner, nn.Tanh(), inner, nn.Linear(64, 10)).double()
+    )
+    local, state = LocalTraining(batch=16, lr=0.05), state_of(task.net)
+    plans = plans_of(task, local, [0, 1, 2])
+    ours, theirs = (
+        engine(task.net, state, task.train, plans, local, 1)
+        for engine in (side_by_side, one_by_one)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert_close(dict(one.update.tensors), dict(other.update.tensors))
+        assert one.update.tensors["1.weight"].abs().max() > 0
