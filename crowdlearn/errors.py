@@ -21,6 +21,10 @@ class OutputError(CrowdlearnError, OSError):
     """A result could not be written; nothing of it was left behind."""
 
 
+class ClusterError(CrowdlearnError):
+    """A cluster lost what a fit cannot do without; the message says what would do."""
+
+
 class StoreError(CrowdlearnError):
     """A store cannot be opened, or is not of the version that this package reads."""
 

@@ -124,6 +124,7 @@ NOT_RUN = ("api.md", "fedsec-api.md", "CONTRIBUTING.md")
 RUNNABLE = [p for p in PAGES if blocks(p, "python") and p.name not in NOT_RUN]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=ids(RUNNABLE))
 def test_python_blocks_run_in_turn(page: Path, tmp_path: Path) -> None:
     script = tmp_path / "page.py"

@@ -65,7 +65,7 @@ def posterior_draws(
             f"story {story_text(story)!r} draws its truths itself: to be criticised, it must sum "
             "them out and end with `return marginalise(data, log_prior, log_vote)`"
         )
-    bound = partial(function, **chosen)
+    bound = partial(function, **chosen) if chosen else function  # equal ones share compilation
     if story_text(story) in GIBBS:
         lengths = Gibbs(n_chains=n_chains, n_warmup=n_warmup, n_draws=n_draws * SWEEPS_A_DRAW)
         method = fast_method(story_text(story), chosen, lengths, {"seed": seed})

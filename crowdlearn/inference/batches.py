@@ -36,7 +36,7 @@ def _stacked(
 ) -> VoteData:
     longest = max(int(votes.votes_per_item[members].sum(axis=1).max()), 1)
     each = [_batch(votes, gold, items, longest) for items in members]
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *each)
+    return jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *each)
 
 
 def _batch(

@@ -153,7 +153,7 @@ def _samples(
     return Samples(
         sites={n: np.stack([np.asarray(c[n]) for c in constrained]) for n in constrained[0]},
         log_density=-np.asarray(energy, np.float64),
-        bound=np.asarray(jnp.stack(bound), np.float64),
+        bound=np.array([float(value) for value in bound]),
         diverging=np.asarray(diverging, bool),
         n_steps=np.asarray(n_steps, np.int64),
         converged=not stopped,

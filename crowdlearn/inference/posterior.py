@@ -104,7 +104,7 @@ def truth_posterior(
     each = [
         _mean_truth(target, {n: jnp.asarray(x[c]) for n, x in latent.items()}, data) for c in chains
     ]
-    posterior = np.asarray(jnp.stack(each), dtype=np.float64)
+    posterior = np.stack([np.asarray(mean, dtype=np.float64) for mean in each])
     posterior /= posterior.sum(axis=2, keepdims=True)
     gold = np.asarray(data.gold)
     known = np.flatnonzero(gold >= 0)

@@ -65,8 +65,9 @@ def run_svi(
     state = _first_state(guide, float(learning_rate), n_blocks * in_block, point)
     bound: list[float] = []
     stopped = False
-    for number, block_key in enumerate(jax.random.split(step_key, n_blocks), start=1):
-        order_key, noise_key = jax.random.split(block_key)
+    block_keys = jax.random.split(step_key, n_blocks)
+    for number in range(1, n_blocks + 1):
+        order_key, noise_key = jax.random.split(block_keys[number - 1])
         turns = jnp.resize(jax.random.permutation(order_key, n_batches), (in_block,))
         noise = _noise(noise_key, (in_block, GUIDES[guide].n_noise(n_parameters)))
         state, elbo = program(state, point, batches, (turns, noise))

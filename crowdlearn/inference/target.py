@@ -216,18 +216,31 @@ def _look(
 
 
 def _check_priors(story: Callable[..., Any], parameters: dict[str, Any], data: VoteData) -> None:
-    """Run a user's story once on two items, NumPyro checking every distribution's parameters."""
+    """Run a user's story at one point on two items, NumPyro checking every distribution there."""
     if story.__module__.startswith("crowdlearn.models."):
         return  # these check their hyperparameters themselves
     n_few = min(2, data.n_items)
     few = replace(items_of(data, jnp.arange(n_few)), n_items=n_few)
     try:
-        with numpyro.validation_enabled(), handlers.seed(rng_seed=0), handlers.trace():
+        with (
+            numpyro.validation_enabled(),
+            handlers.seed(rng_seed=0),
+            handlers.trace(),
+            handlers.substitute(substitute_fn=_inside),
+        ):
             story(few, **parameters)
     except ValueError as error:
         if "invalid" not in str(error) or isinstance(error, SettingsError):
             raise
         raise SettingsError(f"story {story_name(story)!r}: {error}") from error
+
+
+def _inside(site: dict[str, Any]) -> Array | None:
+    """A value of a continuous latent site within its support; to draw one would take seconds."""
+    if site["type"] != "sample" or site["is_observed"] or site["fn"].support.is_discrete:
+        return None
+    to_support = biject_to(site["fn"].support)
+    return to_support(jnp.full(to_support.inverse_shape(site["fn"].shape()), 0.1))
 
 
 def _check_sites(

@@ -81,18 +81,18 @@ def vote_data(votes: Votes, gold: Int[np.ndarray, " item"] | None = None) -> Vot
 
 def items_of(data: VoteData, items: Int[np.ndarray, " chosen"] | Int[Array, " chosen"]) -> VoteData:
     """A batch of some items of the whole set `data`, in the order given, with all their votes."""
-    items = np.asarray(items)
-    first, last = (np.searchsorted(data.item, items, side) for side in ("left", "right"))
+    items, item = np.asarray(items), np.asarray(data.item)
+    first, last = (np.searchsorted(item, items, side) for side in ("left", "right"))
     of_each = [np.arange(start, stop) for start, stop in zip(first, last, strict=True)]
     votes = np.concatenate([np.zeros(0, dtype=np.int64), *of_each])
     return replace(
         data,
         item=jnp.asarray(np.repeat(np.arange(len(items)), last - first), jnp.int32),
-        worker=data.worker[votes],
-        label=data.label[votes],
-        weight=data.weight[votes],
-        index=data.index[items],
-        gold=data.gold[items],
+        worker=jnp.asarray(np.asarray(data.worker)[votes]),
+        label=jnp.asarray(np.asarray(data.label)[votes]),
+        weight=jnp.asarray(np.asarray(data.weight)[votes]),
+        index=jnp.asarray(np.asarray(data.index)[items]),
+        gold=jnp.asarray(np.asarray(data.gold)[items]),
     )
 
 

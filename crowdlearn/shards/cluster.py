@@ -22,6 +22,11 @@ try:
 except ImportError as error:
     raise ImportError("device 'ray' needs Ray: pip install 'crowdlearn[ray]'") from error
 
+GONE = ray.exceptions.ObjectLostError
+"""The error that says that a machine took along what was asked for."""
+LOST = (GONE, ray.exceptions.RayActorError)
+"""Those that say so of a process, too, that was at it."""
+
 
 def connect(device: str) -> None:
     """Join the cluster: a running one where there is one, else one on this machine."""
@@ -104,10 +109,10 @@ def check_memory(
 
 
 def got(ref: Any) -> Any:
-    """What a reference stands for; an error of ours is raised as it was."""
+    """What a reference stands for, or several; an error of ours is raised as it was, `LOST` too."""
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, CrowdlearnError):
+        if isinstance(error.cause, (CrowdlearnError, *LOST)):
             raise error.cause from None
         raise

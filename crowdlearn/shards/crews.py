@@ -42,7 +42,8 @@ class LocalCrew:
         if self.gone:
             self.shard.forget(self.gone)
             self.gone = []
-        return [self.shard.call(op, [self.tables.given(one) for one in args], creates)]
+        found = self.shard.call(op, [self.tables.given(one) for one in args], creates)
+        return [joined(None, found, own=not self.shard.on_disk)]
 
     def forget(self, name: str) -> None:
         """Let an array go before the next operation, or a table now."""
@@ -136,9 +137,9 @@ def _closed(shard: Shard, tables: TableStore) -> None:
     tables.close()
 
 
-def added(results: Sequence[Any]) -> Any:
-    """Results of all shards as one, added in their order."""
+def added(results: Sequence[Any], own: bool = False) -> Any:
+    """Results of all shards as one, added in their order; `own` as of `joined`."""
     total: Any = None
     for result in results:
-        total = joined(total, result, own=True)
+        total = joined(total, result, own)
     return total

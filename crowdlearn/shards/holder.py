@@ -11,7 +11,9 @@ import numpy as np
 from crowdlearn.shards.cluster import got, ray
 from crowdlearn.shards.cuts import MAKERS, Counted, Part, add_part, part_of
 from crowdlearn.shards.shard import Shard
+from crowdlearn.shards.shared import Place, Shared, Table
 from crowdlearn.shards.votes import ShardedGold, open_votes
+from crowdlearn.sweeps import Sums
 from crowdlearn.sweeps.cuts import Cut
 from crowdlearn.sweeps.pool import Pool
 
@@ -20,23 +22,47 @@ class Holder:
     """What an actor is: a shard, and how many operations it has done."""
 
     def __init__(
-        self, folder: str, start: int, stop: int, gold: ShardedGold, state_class: np.ndarray,
-        n_threads: int, cut: Cut | None = None,
+        self, number: int, folder: str, start: int, stop: int, gold: ShardedGold,
+        state_class: np.ndarray, n_threads: int, cut: Cut | None = None,
+        place: Place | None = None,
     ) -> None:  # fmt: skip
         self.shard = Shard(open_votes(folder), start, stop, gold, state_class, n_threads, cut=cut)
         self.pool = Pool(n_threads)
-        self.at = 0
+        self.at, self.number = 0, number
+        self.shared = Shared.found(place, ray.get_runtime_context().get_node_id())
+
+    def is_near(self) -> bool:
+        """Whether it sees the memory of the driver."""
+        return self.shared is not None
 
     def call(
-        self, at: int, gone: Sequence[str], op: str, creates: Sequence[str], *args: Any
-    ) -> tuple[bool, Any]:
-        """Do operation number `at`; False and nothing where earlier ones were lost."""
-        if at != self.at:
-            return False, None
+        self, at: int, gone: Sequence[str], op: str, creates: Sequence[str], apart: bool, *args: Any
+    ) -> Any:
+        """Do operation number `at`: whether it was done, and what it gives.
+
+        Not done is one of which earlier ones were lost. With `apart` counts follow by themselves:
+        nothing, where they are in the memory that is shared.
+        """
+        far = self.shared is None
+        if at != self.at or (far and any(isinstance(one, Table) for one in args)):
+            return ((False, None), None) if apart else (False, None)
         self.shard.forget(gone)
-        result = self.shard.call(op, args, creates)
+        result = self.shard.call(op, [self._given(one) for one in args], creates)
         self.at += 1
-        return True, result
+        if isinstance(result, Sums) and self.shared is not None:
+            self.shared.counts(self.number)[:] = result.counts
+            result = replace(result, counts=np.zeros(0))
+        return (
+            ((True, replace(result, counts=np.zeros(0))), result.counts)
+            if apart
+            else (True, result)
+        )
+
+    def _given(self, one: Any) -> Any:
+        if isinstance(one, Table):
+            assert self.shared is not None
+            return self.shared.table(one.dtype)
+        return one
 
     def is_at(self, at: int) -> bool:
         """Whether all that came before operation `at` is done."""
@@ -72,9 +98,10 @@ class Holder:
         own = [got(one) if isinstance(one, ray.ObjectRef) else one for one in counts.args]
         return self.shard.counted(replace(counts, args=tuple(own)), [block])[0]
 
-    def begin_again(self) -> None:
-        """Empty the shard."""
+    def begin_again(self) -> bool:
+        """Empty the shard; whether it sees the memory of the driver."""
         self.shard.arrays.clear()
+        return self.is_near()
 
     def repeat(self, op: str, creates: Sequence[str], *args: Any) -> None:
         """Do an operation again for what it leaves behind."""

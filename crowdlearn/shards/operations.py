@@ -68,10 +68,10 @@ class Chunk:
         assert self.cut is not None
         return Grouped(self.votes, self.cut, self.pool)
 
-    def posterior(self, start: np.ndarray) -> np.ndarray:
-        """A first posterior as passes take it."""
-        n_cells = self.whole.n_workers * self.whole.n_classes * len(self.state_class)
-        return np.array(start, dtype_of(n_cells))
+    @property
+    def dtype(self) -> Any:
+        """Of posteriors, as passes take them."""
+        return dtype_of(self.whole.n_workers * self.whole.n_classes * len(self.state_class))
 
     def streams(self, entropy: Entropy) -> list[np.random.Generator]:
         """A generator for each bucket; what they draw does not depend on where buckets are."""
@@ -80,31 +80,48 @@ class Chunk:
     def uniform(self, entropy: Entropy, of: str) -> Float[np.ndarray, " entry"]:
         """Numbers in [0, 1) for each item or vote."""
         sizes = self.whole.bucket_items if of == "item" else self.whole.bucket_votes
-        each = zip(self.streams(entropy), sizes[self.start : self.stop], strict=True)
-        return np.concatenate([rng.random(int(n)) for rng, n in each])
+        edges = np.append(0, sizes[self.start : self.stop].cumsum())
+        drawn = np.empty(int(edges[-1]))
+        for rng, a, b in zip(self.streams(entropy), edges[:-1], edges[1:], strict=True):
+            rng.random(out=drawn[a:b])
+        return drawn
 
     def by_bucket(self) -> list[slice]:
         """The items of each bucket."""
         edges = np.append(0, self.whole.bucket_items[self.start : self.stop].cumsum())
         return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
+    def filled(
+        self, rows_of: Callable[[slice, np.random.Generator], np.ndarray], entropy: Entropy,
+        dtype: Any = None,
+    ) -> np.ndarray:  # fmt: skip
+        """An array of the items, made a bucket at a time: nothing else is as large."""
+        whole: np.ndarray | None = None
+        for rows, rng in zip(self.by_bucket(), self.streams(entropy), strict=True):
+            own = rows_of(rows, rng)
+            if whole is None:
+                n_items = self.by_bucket()[-1].stop
+                whole = np.empty((n_items, *own.shape[1:]), dtype or own.dtype)
+            whole[rows] = own
+        assert whole is not None
+        return whole
+
 
 def begin(chunk: Chunk, start: Any, entropy: Entropy, split: int) -> tuple[None, np.ndarray]:
     """The first posterior, a bucket at a time; each class cut into `split` subtypes."""
-    pieces = []
-    for rows, rng in zip(chunk.by_bucket(), chunk.streams(entropy), strict=True):
+
+    def rows_of(rows: slice, rng: np.random.Generator) -> np.ndarray:
         first = items.clamped(start(_part(chunk.votes, rows), rng), chunk.gold[rows])
-        pieces.append(first if split == 1 else items.split_classes(first, split, rng))
-    return None, chunk.posterior(np.concatenate(pieces))
+        return first if split == 1 else items.split_classes(first, split, rng)
+
+    return None, chunk.filled(rows_of, entropy, chunk.dtype)
 
 
 def first_truths(chunk: Chunk, posterior: np.ndarray, entropy: Entropy) -> tuple[None, np.ndarray]:
     """One truth an item drawn from a posterior, as one-hot rows."""
-    pieces = [
-        items.first_truths(posterior[rows], rng)
-        for rows, rng in zip(chunk.by_bucket(), chunk.streams(entropy), strict=True)
-    ]
-    return None, chunk.posterior(np.concatenate(pieces))
+    return None, chunk.filled(
+        lambda rows, rng: items.first_truths(posterior[rows], rng), entropy, chunk.dtype
+    )
 
 
 def tally(chunk: Chunk, n_classes: int) -> tuple[None, np.ndarray]:
@@ -129,7 +146,8 @@ def arithmetic(chunk: Chunk, how: str, a: Any, b: Any) -> tuple[None, np.ndarray
 
 def share_totals(chunk: Chunk) -> tuple[np.ndarray]:
     """Each class's share of an item's votes, summed over items."""
-    return (chunk.votes.shares().sum(axis=0),)
+    each = (_part(chunk.votes, rows).shares().sum(axis=0) for rows in chunk.by_bucket())
+    return (sum(each, np.zeros(chunk.votes.n_classes)),)
 
 
 def total(chunk: Chunk, array: np.ndarray) -> tuple[float]:
@@ -139,11 +157,7 @@ def total(chunk: Chunk, array: np.ndarray) -> tuple[float]:
 
 def beta(chunk: Chunk, a: Any, b: Any, entropy: Entropy) -> tuple[None, np.ndarray]:
     """A draw from Beta(a, b) for each item."""
-    pieces = [
-        rng.beta(a[rows], b[rows])
-        for rows, rng in zip(chunk.by_bucket(), chunk.streams(entropy), strict=True)
-    ]
-    return None, np.concatenate(pieces)
+    return None, chunk.filled(lambda rows, rng: rng.beta(a[rows], b[rows]), entropy)
 
 
 def expectations(
@@ -164,22 +178,27 @@ def by_class(chunk: Chunk, posterior: np.ndarray, n_classes: int) -> tuple[None,
 def labels(chunk: Chunk, posterior: np.ndarray, entropy: Entropy) -> tuple[np.ndarray, np.ndarray]:
     """The most probable class of every item, ties drawn; how often each class is, and the sum of
     the labels' probabilities after them."""
-    found = np.concatenate(
-        [
-            pick_labels(posterior[rows], rng)
-            for rows, rng in zip(chunk.by_bucket(), chunk.streams(entropy), strict=True)
-        ]
-    )
-    counts = np.bincount(found, minlength=posterior.shape[1]).astype(np.float64)
-    sure = posterior[np.arange(len(found)), found].sum(dtype=np.float64)
-    return np.append(counts, sure), found
+    counts = np.zeros(posterior.shape[1] + 1)
+
+    def rows_of(rows: slice, rng: np.random.Generator) -> np.ndarray:
+        own = posterior[rows]
+        picked = pick_labels(own, rng)
+        counts[:-1] += np.bincount(picked, minlength=own.shape[1])
+        counts[-1] += own[np.arange(len(own)), picked].sum(dtype=np.float64)
+        return picked
+
+    found = chunk.filled(rows_of, entropy)
+    return counts, found
 
 
 def agreement(chunk: Chunk, found: np.ndarray) -> tuple[np.ndarray]:
     """Votes of each worker that say the label of their item."""
-    votes = chunk.votes
-    same = votes.label == found[votes.item]
-    return (np.bincount(votes.worker, same, minlength=votes.n_workers),)
+    agree = np.zeros(chunk.votes.n_workers)
+    for rows in chunk.by_bucket():
+        own = _part(chunk.votes, rows)
+        same = own.label == np.repeat(found[rows], own.votes_per_item)
+        agree += np.bincount(own.worker[same], minlength=own.n_workers)
+    return (agree,)
 
 
 def write(
@@ -205,19 +224,27 @@ def passes(name: str) -> Callable[..., tuple[Any]]:
     return lambda chunk, *given: (getattr(chunk.home, name)(*given),)
 
 
+PASSES = ("counts", "product", "draw", "mixture", "factorised", "mixture_draw")
+"""Operations that give `Sums`, with counts of every worker."""
+
 OPERATIONS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "begin": begin, "first truths": first_truths, "tally": tally, "votes per item": votes_per_item,
     "constant": constant, "arithmetic": arithmetic, "total": total,
     "share totals": share_totals, "beta": beta, "expectations": expectations,
     "by class": by_class, "labels": labels, "agreement": agreement, "write": write,
-    **{name: passes(name) for name in
-       ("counts", "product", "draw", "mixture", "factorised", "mixture_draw")},
+    **{name: passes(name) for name in PASSES},
     **CUT_OPERATIONS,
 }  # fmt: skip
 """By name."""
 
 WITHOUT_VOTES = {"arithmetic", "total", "by class", "labels", "beta", "cut totals"}
 """Operations that look at no vote: a chunk need not be read for them."""
+
+SILENT = {
+    "begin", "first truths", "tally", "votes per item", "constant", "arithmetic", "beta",
+    "by class",
+}  # fmt: skip
+"""Operations that give nothing but the arrays they create: nobody waits for them."""
 
 
 def _part(votes: Votes, rows: slice) -> Votes:

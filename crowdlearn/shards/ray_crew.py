@@ -1,22 +1,23 @@
 """Shards on a Ray cluster: an actor holds each, reads its own buckets, and is built anew if lost.
 
-Actors read the coded folder themselves, so every machine must see it under the same path. What is
-added up (counts of workers) meets in a tree. An actor that dies comes back empty and says so; the
-operations that its arrays are made of are then done again there, and nowhere else.
+Actors read the coded folder themselves, so every machine must see it under the same path. Actors on
+the driver's machine share memory with it. What is added up (counts of workers) meets here, or in a
+tree. An actor that dies comes back empty and says so; the operations that its arrays are made of
+are then done again there, and nowhere else.
 """
 
 from __future__ import annotations
 
 import itertools
 import weakref
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from crowdlearn.shards.cluster import (
+    GONE,
     check_memory,
     connect,
     got,
@@ -25,19 +26,24 @@ from crowdlearn.shards.cluster import (
     ranges_of,
     ray,
 )
-from crowdlearn.shards.cuts import Coins, Counted, PerWorker, TableRef, of_block
+from crowdlearn.shards.crews import added
+from crowdlearn.shards.cuts import Coins, Counted, PerWorker, TableRef
 from crowdlearn.shards.holder import Fetched, Holder
 from crowdlearn.shards.journal import Entry, Journal
-from crowdlearn.shards.shard import joined
+from crowdlearn.shards.operations import PASSES, SILENT
+from crowdlearn.shards.ray_sums import gathered
+from crowdlearn.shards.ray_tables import Made, lost, made_again, tabulated
+from crowdlearn.shards.shared import Shared
 from crowdlearn.shards.table_store import file_of, files_of, kinds_of
 from crowdlearn.shards.votes import ShardedGold, ShardedVotes
 from crowdlearn.sweeps import Sums
 from crowdlearn.sweeps.cuts import Cut
 
-LARGE = 1 << 17  # bytes of an argument that is sent once for all actors
-COUNTED_AHEAD, MAKING = 2, 2  # blocks of workers under way at once
+LARGE = 1 << 17  # bytes of an argument that is sent once for all actors, and of counts to share
 TREE = 1 << 20  # cells of counts that are added on the cluster
+ONE_TABLE = {"counts", "product"}  # passes whose table nobody needs once there is another
 A_LITTLE = 1 << 20  # bytes that an actor reserves: one that reserves nothing is placed by chance
+TRIES = 3  # of an operation whose table went with a machine
 
 
 class RayCrew:
@@ -52,32 +58,35 @@ class RayCrew:
         self.votes, self.gold, self.cut = votes, gold, cut  # so that what it is known by stays
         self.ranges = ranges_of(votes, n_actors_of(votes, threads))
         check_memory(votes, self.ranges, len(state_class), cut)
+        n_cells = 0 if cut else votes.n_workers * votes.n_classes * len(state_class)
+        self.in_tree = n_cells >= TREE and len(self.ranges) > 2
+        self.shared = _shared(n_cells, len(self.ranges))
         holder = ray.remote(num_cpus=0, memory=A_LITTLE, max_restarts=-1, max_task_retries=-1)(
             Holder
         )  # no core is reserved: results of earlier fits keep their actors
+        place = None if self.shared is None else self.shared.place
         self.actors: list[Any] = [
-            holder.options(scheduling_strategy=place).remote(
-                votes.folder, *span, gold, state_class, threads, cut
+            holder.options(scheduling_strategy=there, enable_task_events=False).remote(
+                k, votes.folder, *span, gold, state_class, threads, cut, place
             )
-            for span, place in zip(self.ranges, places(len(self.ranges)), strict=True)
+            for k, (span, there) in enumerate(
+                zip(self.ranges, places(len(self.ranges)), strict=True)
+            )
         ]
-        self.tables: dict[str, list[Any]] = {}  # name -> a reference for each block
+        self._close = weakref.finalize(self, _let_go, self.actors, self.shared)
+        self.near: list[bool] = got([actor.is_near.remote() for actor in self.actors])
+        self.tables: dict[str, Made] = {}
         self.journal, self.at, self.gone = Journal(), 0, list[str]()
         self.numbers = itertools.count()
-        self._close = weakref.finalize(self, _let_go, self.actors)
 
     def call(self, op: str, args: Sequence[Any], creates: Sequence[str] = ()) -> list[Any]:
-        """Do an operation; see `spread.Crew`. Large counts come added up already."""
+        """Do an operation; see `spread.Crew`. Of `Sums` there is one: the actors' added up."""
         gone, self.gone = self.gone, []
-        sent = [self._sent(one) for one in args]
-        asked = [
-            actor.call.options(num_returns=2).remote(self.at, gone, op, list(creates), *sent)
-            for actor in self.actors
-        ]
-        results = [self._settled(k, said, op, sent, creates) for k, said in enumerate(asked)]
+        names = [one.name for one in args if isinstance(one, TableRef)]
+        found, sent = self._with_tables(names, lambda: self._called(op, args, creates, gone))
         self.at += 1
         self.journal.add(op, sent, creates)
-        return _gathered(results)
+        return list(found)
 
     def forget(self, name: str) -> None:
         """Let an array go before the next operation, or a table now."""
@@ -92,149 +101,150 @@ class RayCrew:
     def tabulate(
         self, how: str, counts: Counted, given: Sequence[Any], name: str | None
     ) -> list[np.ndarray]:
-        """Make something of the counts of each block of workers; see `spread.Crew`.
+        """Make something of the counts of each block of workers; see `spread.Crew`."""
+        names = [one.name for one in counts.args if isinstance(one, TableRef)]
 
-        Every actor counts, the block's owner adds up and makes. The blocks to come are counted
-        before one is made, so that no actor waits for another; and no more of them than a few.
-        """
-        assert self.cut is not None
-        n = self.cut.n_blocks
-        asked = replace(counts, args=tuple(self._sent(one) for one in counts.args))
-        own = [one if isinstance(one, PerWorker) else self._sent(one) for one in given]
-        said: list[np.ndarray] = []
-        tables: list[Any] = []
-        counted: deque[list[Any]] = deque()
-        making: deque[_Block] = deque()
-        for step in range(n + COUNTED_AHEAD + MAKING):
-            if step < n:
-                counted.append(self._counts_asked(step, asked))
-            if 0 <= (block := step - COUNTED_AHEAD) < n:
-                making.append(self._making(block, how, asked, own, counted.popleft()))
-            if step >= COUNTED_AHEAD + MAKING:
-                result, table = self._made(making.popleft(), how, asked, own)
-                said.append(result)
-                tables.append(table)
-        if name is not None:
-            self.tables[name] = tables
-        return said
+        def make() -> list[np.ndarray]:
+            asked = replace(counts, args=tuple(self._sent(one) for one in counts.args))
+            own = [one if isinstance(one, PerWorker) else self._sent(one) for one in given]
+            said, refs = tabulated(self, how, asked, own)
+            if name is not None:
+                self.tables[name] = Made(refs, (how, asked, own))
+            return said
+
+        return self._with_tables(names, make)
 
     def block(self, name: str, block: int) -> np.ndarray:
         """A block of a table."""
-        found: np.ndarray = got(self.tables[name][block])
+        found: np.ndarray = self._with_tables([name], lambda: got(self.tables[name].refs[block]))
         return found
-
-    def _counts_asked(self, block: int, counts: Counted) -> list[Any]:
-        """All actors but its owner asked to count the votes of a block of workers."""
-        owner = block % len(self.actors)
-        others = (actor for k, actor in enumerate(self.actors) if k != owner)
-        return [actor.counted.remote(self.at, counts, block) for actor in others]
-
-    def _making(
-        self, block: int, how: str, counts: Counted, given: Sequence[Any], parts: Sequence[Any]
-    ) -> _Block:
-        """The owner of a block asked to make something of it."""
-        assert self.cut is not None
-        owner, there = block % len(self.actors), of_block(given, self.cut.span(block))
-        made = (
-            self.actors[owner].made.options(num_returns=2)
-            .remote(self.at, how, counts, block, owner, len(there), *there, *parts)
-        )  # fmt: skip
-        return _Block(block, made)
-
-    def _made(
-        self, one: _Block, how: str, counts: Counted, given: Sequence[Any]
-    ) -> tuple[np.ndarray, Any]:
-        """What is said of a block, and the reference to its table, once they are there."""
-        while (said := got(one.made[0])) is None:
-            for actor in self.actors:
-                if not got(actor.is_at.remote(self.at)):
-                    self._do_again(actor)
-            parts = self._counts_asked(one.number, counts)
-            one = self._making(one.number, how, counts, given, parts)
-        return said, one.made[1]
-
-    def _sent(self, one: Any) -> Any:
-        """An argument as it is sent: what is large once for all actors."""
-        if isinstance(one, TableRef):
-            return Fetched(self.tables[one.name])
-        return ray.put(one) if _is_large(one) else one
 
     def dump(self, folder: str, names: Sequence[str]) -> None:
         """Write arrays to a folder that all machines see, a file a bucket or a block."""
         arrays = [name for name in names if name not in self.tables]
-        for actor in self.actors:
+        for k, actor in enumerate(self.actors):
             while not got(actor.dump.remote(self.at, folder, arrays)):
-                self._do_again(actor)
+                self._do_again(k)
         for name in set(names) & set(self.tables):
-            for block, ref in enumerate(self.tables[name]):
-                np.save(file_of(folder, name, block), got(ref))
+            for block in range(len(self.tables[name].refs)):
+                np.save(file_of(folder, name, block), self.block(name, block))
 
     def restore(self, folder: str, names: Sequence[str]) -> None:
         """Read back what `dump` wrote; an actor that is lost later reads it again."""
         tables, arrays = kinds_of(folder, names)
         for name in tables:
-            self.tables[name] = [ray.put(np.load(file)) for file in files_of(folder, name)]
+            self.tables[name] = Made([ray.put(np.load(file)) for file in files_of(folder, name)])
         entry = Entry("restore", (folder, arrays), tuple(arrays))
         self.journal.entries, self.journal.alive = [entry], set(arrays)
-        for actor in self.actors:
-            self._do_again(actor)
+        for k in range(len(self.actors)):
+            self._do_again(k)
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """An array's entries of these buckets."""
-        for actor, (first, last) in zip(self.actors, self.ranges, strict=True):
+        for k, (first, last) in enumerate(self.ranges):
             if first <= start and stop <= last:
-                while (found := got(actor.read.remote(self.at, name, start, stop))) is None:
-                    self._do_again(actor)
+                ask = self.actors[k].read.remote
+                while (found := got(ask(self.at, name, start, stop))) is None:
+                    self._do_again(k)
                 return np.array(found)
         raise ValueError(f"buckets {start} to {stop} are with no one actor")
 
-    def _settled(
-        self, k: int, asked: Sequence[Any], op: str, sent: Sequence[Any], creates: Sequence[str]
-    ) -> Any:
-        """The reference to an actor's result, once it is there."""
-        status, result = asked
-        while not got(status):
-            self._do_again(self.actors[k])
-            status, result = (
-                self.actors[k].call.options(num_returns=2)
-                .remote(self.at, [], op, list(creates), *sent)
-            )  # fmt: skip
-        return result
+    def catch_up(self, at: int) -> None:
+        """Bring actors that came back empty to where the others are, `at` operations done."""
+        for k, actor in enumerate(self.actors):
+            if not got(actor.is_at.remote(at)):
+                self._do_again(k)
 
-    def _do_again(self, actor: Any) -> None:
+    def _called(
+        self, op: str, args: Sequence[Any], creates: Sequence[str], gone: Sequence[str]
+    ) -> tuple[list[Any], list[Any]]:
+        """An operation done by all, and its arguments as they can be sent again.
+
+        Nobody waits for an operation that gives nothing.
+        """
+        sent: dict[bool, list[Any]] = {}
+        apart = self.in_tree and op in PASSES
+
+        def ask(k: int) -> list[Any]:
+            near = self.near[k] and op in ONE_TABLE
+            if near not in sent:
+                sent[near] = [self._sent(one, near) for one in args]
+            call = self.actors[k].call.options(num_returns=1 + apart)
+            said = call.remote(self.at, list(gone), op, list(creates), apart, *sent[near])
+            return list(said) if apart else [said]
+
+        asked = [ask(k) for k in range(len(self.actors))]
+        found = [None] * len(asked) if op in SILENT else self._settled(asked, ask)
+        return found, sent.get(False) or [self._kept(one) for one in args]
+
+    def _settled(self, asked: list[list[Any]], ask: Callable[[int], list[Any]]) -> list[Any]:
+        """What the actors give, once all is there."""
+        while True:
+            said = got([one[0] for one in asked])
+            results = [result for _, result in said]
+            if all(done for done, _ in said):
+                if not isinstance(results[0], Sums):
+                    return results
+                slots = [self._slot(k) for k in range(len(self.actors))]
+                counts = gathered(slots, [one[1:] for one in asked], results)
+                if counts is not None:
+                    heads = [replace(one, counts=np.zeros(0)) for one in results]
+                    return [replace(added(heads), counts=counts)]
+            for k, actor in enumerate(self.actors):
+                if not got(actor.is_at.remote(self.at + 1)):
+                    self._do_again(k)
+                    asked[k] = ask(k)
+
+    def _sent(self, one: Any, near: bool = False) -> Any:
+        """An argument as it is sent: what is large once for all actors."""
+        if not _is_large(one):
+            return self._kept(one)
+        if near and self.shared is not None and self.shared.fits(one):
+            return self.shared.put(one)
+        return ray.put(one)
+
+    def _slot(self, k: int) -> np.ndarray | None:
+        """The counts of an actor in memory that is shared."""
+        return self.shared.counts(k) if self.shared is not None and self.near[k] else None
+
+    def _kept(self, one: Any) -> Any:
+        """An argument as it is kept, to be sent again."""
+        return Fetched(self.tables[one.name].refs) if isinstance(one, TableRef) else one
+
+    def _do_again(self, k: int) -> None:
         """Bring an actor that came back empty to where the others are."""
-        got(actor.begin_again.remote())
+        actor = self.actors[k]
+        self.near[k] = got(actor.begin_again.remote())
         for entry in self.journal.entries:
             got(actor.repeat.remote(entry.op, list(entry.creates), *entry.args))
         got(actor.caught_up.remote(self.at))
 
+    def _with_tables(self, names: Sequence[str], do: Callable[[], Any]) -> Any:
+        """What `do` gives. Tables of these names that went with a machine are made again before.
 
-@dataclass(frozen=True)
-class _Block:
-    """A block of workers under way: what is said of it, and its table, as references."""
-
-    number: int
-    made: Sequence[Any]
-
-
-def _gathered(refs: Sequence[Any]) -> list[Any]:
-    """The results; large counts are added in pairs on the cluster first."""
-    first = got(refs[0])
-    if not (isinstance(first, Sums) and len(first.counts) >= TREE and len(refs) > 2):
-        return [first, *(got(ref) for ref in refs[1:])]
-    pair = ray.remote(num_cpus=0)(_paired)
-    level = list(refs)
-    while len(level) > 1:
-        level = [
-            pair.remote(*level[k : k + 2]) if k + 1 < len(level) else level[k]
-            for k in range(0, len(level), 2)
-        ]
-    return [got(level[0])]
+        Raises ClusterError where that cannot be.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                return do()
+            except GONE as error:
+                if not left:
+                    raise lost(error) from error
+            try:
+                for k in range(len(self.actors)):
+                    self._do_again(k)
+                for name in names:
+                    self.tables[name] = made_again(self, self.tables[name])
+            except GONE as error:
+                raise lost(error) from error
+        raise AssertionError
 
 
-def _paired(a: Sums, b: Sums) -> Sums:
-    added: Sums = joined(joined(None, a, own=True), b, own=True)
-    return added
+def _shared(n_cells: int, n_actors: int) -> Shared | None:
+    """Memory for a table and counts that are worth it."""
+    if 8 * n_cells <= LARGE or ray.util.client.ray.is_connected():  # there the driver is elsewhere
+        return None
+    return Shared.new(ray.get_runtime_context().get_node_id(), n_cells, n_actors)
 
 
 def _is_large(one: Any) -> bool:
@@ -242,7 +252,9 @@ def _is_large(one: Any) -> bool:
     return isinstance(array, np.ndarray) and array.nbytes >= LARGE
 
 
-def _let_go(actors: Sequence[Any]) -> None:
+def _let_go(actors: Sequence[Any], shared: Shared | None) -> None:
+    if shared is not None:
+        shared.close()
     if ray.is_initialized():
         for actor in actors:
             ray.kill(actor)

@@ -114,7 +114,8 @@ class Shard:
         """Read back what `dump` wrote."""
         for name in names:
             for first, last in self.ranges:
-                pieces = [np.load(Path(folder) / f"{name}.{k}.npy") for k in range(first, last)]
+                files = (Path(folder) / f"{name}.{k}.npy" for k in range(first, last))
+                pieces = [np.load(file, mmap_mode="r") for file in files]
                 self._put(first, name, np.concatenate(pieces))
 
     def _edges(self, first: int, last: int, length: int) -> np.ndarray:

@@ -122,16 +122,20 @@ class ShardedVotes(VoteSet):
         Items count from 0 there; workers and classes are those of all. Raises VotesError where a
         bucket is gone or was changed.
         """
-        pieces = [self._columns(k) for k in range(start, stop)]
-        offsets = np.zeros(sum(len(p[0]) - 1 for p in pieces) + 1, dtype=np.int64)
-        at, votes = 0, 0
-        for own, _, _ in pieces:
-            offsets[at : at + len(own)] = own + votes
-            at, votes = at + len(own) - 1, votes + int(own[-1])
+        span = slice(start, stop)
+        n_items, n_votes = int(self.bucket_items[span].sum()), int(self.bucket_votes[span].sum())
+        offsets = np.zeros(n_items + 1, dtype=np.int64)
+        worker, label = (np.empty(n_votes, dtype=np.int32) for _ in range(2))
+        item, vote = 0, 0
+        for bucket in range(start, stop):  # one at a time: no column is in memory twice
+            own, workers, labels = self._columns(bucket)
+            offsets[item : item + len(own)] = own + vote
+            end = vote + len(workers)
+            worker[vote:end], label[vote:end] = workers, labels
+            item, vote = item + len(own) - 1, end
         return Votes(
-            items=pa.nulls(len(offsets) - 1), workers=self.workers, classes=self.classes,
-            item_offsets=offsets, worker=np.concatenate([p[1] for p in pieces]),
-            label=np.concatenate([p[2] for p in pieces]),
+            items=pa.nulls(n_items), workers=self.workers, classes=self.classes,
+            item_offsets=offsets, worker=worker, label=label,
         )  # fmt: skip
 
     def gold_codes(self, gold: Mapping[Any, Any] | None) -> ShardedGold:

@@ -40,7 +40,8 @@ class ShardedSweeper:
         """The sweeper of these votes on a device; see `crew_for`."""
         states = np.ascontiguousarray(state_class, dtype=np.int32)
         crew = crew_for(votes, gold, states, device, n_threads, cut)
-        return cls(votes, gold, states, crew, Pool(n_threads), cut)
+        here = n_threads if device in ("auto", "cpu") else 0  # this process waits for the actors
+        return cls(votes, gold, states, crew, Pool(here), cut)
 
     @property
     def n_states(self) -> int:

@@ -20,6 +20,7 @@ from crowdlearn.sweeps.kernels import TINY
 from crowdlearn.sweeps.pool import Pool, split
 
 CELLS_A_TASK = 1 << 15  # done at once: stays in the second-level cache
+LEAST_PRODUCT = 1e-270  # of probabilities: another factor of TINY does not underflow
 
 
 @njit(nogil=True, cache=True)
@@ -61,15 +62,26 @@ def _normalised(start, stop, n_labels, n_states, counts, extra, table):
         own = w if len(extra) > 1 else 0
         for s in range(n_states):
             total = 0.0
+            first = extra[own, 0, s]
+            alike = first > 0.0
             for c in range(n_labels):
                 total += counts[at + c * n_states + s] + extra[own, c, s]
+                alike = alike and extra[own, c, s] == first
+            product = 1.0
             for c in range(n_labels):
                 cell = at + c * n_states + s
                 p = (counts[cell] + extra[own, c, s]) / total if total > 0.0 else 1.0 / n_labels
                 p = max(p, TINY)
                 table[cell] = p
-                if extra[own, c, s] > 0.0:
+                if alike:  # one logarithm for many cells
+                    product *= p
+                    if product < LEAST_PRODUCT:
+                        log_extra += first * math.log(product)
+                        product = 1.0
+                elif extra[own, c, s] > 0.0:
                     log_extra += extra[own, c, s] * math.log(p)
+            if alike:
+                log_extra += first * math.log(product)
     return log_extra
 
 

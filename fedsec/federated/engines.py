@@ -200,7 +200,7 @@ def _stacked(
 
 
 def _first_sums(
-    met: Sequence[Float[Tensor, "active sample"]],
+    met: Sequence[Float[Tensor, "_ sample"]],
     share: Float[Tensor, "client step sample"],
     plans: Sequence[Plan],
 ) -> Float[Tensor, "client moment"]:

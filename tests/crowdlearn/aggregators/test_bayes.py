@@ -50,6 +50,7 @@ def by_nuts() -> Aggregation:
     return fitted(load("anesthesia"), story="bcc", inference=inference)
 
 
+@pytest.mark.slow
 def test_nuts_and_gibbs_agree_on_real_votes(by_nuts: Aggregation) -> None:
     gibbs = fitted(by_nuts.votes, story="bcc", inference=Gibbs(n_draws=2000))
     assert_allclose(by_nuts.posterior, gibbs.posterior, atol=0.05)

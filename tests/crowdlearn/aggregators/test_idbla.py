@@ -24,6 +24,7 @@ def small() -> Votes:
     )
 
 
+@pytest.mark.filterwarnings("ignore::crowdlearn.errors.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("name", "guess_count"), [("idbla-gibbs", 1.0), ("fixed-idbla-gibbs", None)]
 )
@@ -33,12 +34,12 @@ def test_gibbs_draws_from_the_enumerated_posterior(
     """A lopsided prior tells the classes apart: chains need not switch labels to be right."""
     rows = dirichlet_prior(2, 1.0, 3.0)
     exact, _ = exact_truths(small, idbla_log_joint(small, 1.0, rows, (3.0, 2.0), guess_count), 2)
-    method = {"diagonal": 3.0, "easy": 3.0, "hard": 2.0, "n_draws": 1500, "n_warmup": 100}
+    method = {"diagonal": 3.0, "easy": 3.0, "hard": 2.0, "n_draws": 500, "n_warmup": 50}
     runs = np.stack(
         [aggregator(name, seed=seed, **method).fit(small).posterior[:, 0] for seed in range(10)]
     )
     spread = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
-    assert (spread < 0.01).all()
+    assert (spread < 0.006).all()  # so an error of 0.03 in a probability is found
     assert (np.abs(runs.mean(axis=0) - exact[:, 0]) < 4 * spread + 1e-4).all()
 
 

@@ -34,6 +34,7 @@ def found(votes: Path) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_json_holds_what_the_library_gives(votes: Path, found: dict) -> None:
     read = datasets.load("anesthesia")
     drawn = posterior_draws("bcc", read, n_warmup=20, n_draws=30)

@@ -26,6 +26,7 @@ def test_conjugate_stories_are_drawn_by_gibbs(tiny: Votes) -> None:
     assert "raise n_draws" in "".join(found.problems) and "resume" not in "".join(found.problems)
 
 
+@pytest.mark.slow
 def test_other_stories_are_drawn_by_nuts_and_gold_is_kept(tiny: Votes) -> None:
     for story in ("one-coin", STORIES["one-coin"], "crowdlearn.models:one_coin"):
         found = posterior_draws(story, tiny, gold={"0": "1"}, **LENGTHS)

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import softmax
 
 from crowdlearn.errors import SettingsError
 from crowdlearn.inference.replicate import (
@@ -21,7 +21,7 @@ from crowdlearn.inference.replicate import (
     reading_of,
     right_of,
 )
-from crowdlearn.models import STORIES, vote_data
+from crowdlearn.models import STORIES, VoteData, vote_data
 from crowdlearn.votes import Votes
 
 
@@ -44,15 +44,26 @@ def told(story: str) -> Any:
     return partial(STORIES[story], n_subtypes=2) if story == "ebcc" else STORIES[story]
 
 
+def told_of(story: str, data: VoteData, sites: dict[str, Any]) -> Any:
+    """Chances, reading, posterior of the truths and evidence, compiled as one, in NumPy."""
+
+    @jax.jit
+    def tell(data: VoteData, sites: dict[str, Any]) -> Any:
+        reading = reading_of(told(story), data, sites)
+        chances = chances_of(told(story), data, sites)
+        return chances, reading, reading.truth(data), reading.evidence(data)
+
+    return jax.tree.map(np.asarray, tell(data, sites))
+
+
 @pytest.mark.parametrize("story", ["dawid-skene", "ebcc", "idbla"])
 def test_labels_have_the_probabilities_that_the_story_gives_them(story: str, tiny: Votes) -> None:
     data, sites = a_draw(story, tiny)
-    chances = chances_of(told(story), data, sites)
-    reading = reading_of(told(story), data, sites)
-    seen = chances.label[jnp.arange(tiny.n_votes), :, data.label]
-    assert_allclose(seen, jnp.exp(reading.log_vote), rtol=1e-5)
+    chances, reading, _, _ = told_of(story, data, sites)
+    seen = chances.label[np.arange(tiny.n_votes), :, tiny.label]
+    assert_allclose(seen, np.exp(reading.log_vote), rtol=1e-5)
     assert_allclose(chances.label.sum(axis=2), 1, rtol=1e-5)
-    assert_allclose(chances.prior, jax.nn.softmax(reading.log_prior, axis=1), rtol=1e-5)
+    assert_allclose(chances.prior, softmax(reading.log_prior, axis=1), rtol=1e-5)
 
 
 def test_replicates_have_the_frequencies_of_the_posterior(tiny: Votes) -> None:
@@ -60,10 +71,9 @@ def test_replicates_have_the_frequencies_of_the_posterior(tiny: Votes) -> None:
     data, sites = a_draw("ebcc", tiny)
     same = {name: np.repeat(np.asarray(value)[None], n, axis=0) for name, value in sites.items()}
     truth, label = over_draws(draw_again, story, data, same)
-    posterior = np.asarray(reading_of(story, data, sites).truth(data))
-    expected = np.asarray(jax.nn.softmax(reading_of(story, data, sites).evidence(data), axis=1))
-    chances = np.asarray(chances_of(story, data, sites).label)
-    says_1 = (expected[tiny.item] * chances[:, :, 1]).sum(axis=1)
+    chances, _, posterior, evidence = told_of("ebcc", data, sites)
+    expected = softmax(evidence, axis=1)
+    says_1 = (expected[tiny.item] * chances.label[:, :, 1]).sum(axis=1)
     bound = 4.5 * np.sqrt(0.25 / n)
     assert np.abs((truth == 1).mean(axis=0) - posterior[:, 1]).max() < bound
     assert np.abs((label == 1).mean(axis=0) - says_1).max() < bound
@@ -91,7 +101,7 @@ def test_worlds_from_the_prior_have_their_own_accuracy(tiny: Votes) -> None:
 def test_right_is_the_diagonal_where_a_story_has_confusions(tiny: Votes) -> None:
     data, sites = a_draw("bcc", tiny)
     diagonal = np.einsum("wkk,k->w", np.asarray(sites["confusion"]), np.asarray(sites["prior"]))
-    found = right_of(data, chances_of(STORIES["bcc"], data, sites))
+    found = jax.jit(lambda d, s: right_of(d, chances_of(STORIES["bcc"], d, s)))(data, sites)
     assert_allclose(found, diagonal[tiny.worker], rtol=1e-5)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,12 +61,17 @@ def numpyro_fit(votes: Votes) -> tuple[float, np.ndarray, np.ndarray]:
     }
     guide = AutoNormal(story, init_loc_fn=init_to_value(values=start))
     svi = SVI(story, guide, optim.Adam(0.005), Trace_ELBO())
-    fit = svi.run(jax.random.key(0), 2000, data, progress_bar=False)
-    draws = guide.sample_posterior(jax.random.key(1), fit.params, sample_shape=(200,))
     read = lambda sites: handlers.substitute(story, data=sites)(data).truth(data)  # noqa: E731
-    with handlers.block():
-        truths = np.asarray(jax.lax.map(read, draws))
-    return -float(fit.losses[-500:].mean()), np.asarray(draws["confusion"]), truths
+
+    @jax.jit
+    def run(key: Any, later: Any) -> Any:
+        fit = svi.run(key, 2000, data, progress_bar=False)
+        draws = guide.sample_posterior(later, fit.params, sample_shape=(200,))
+        with handlers.block():
+            return fit.losses, draws["confusion"], jax.lax.map(read, draws)
+
+    losses, confusion, truths = run(jax.random.key(0), jax.random.key(1))
+    return -float(np.mean(losses[-500:])), np.asarray(confusion), np.asarray(truths)
 
 
 def assert_means_agree(mean: np.ndarray, draws: np.ndarray, n_draws: int, slack: float) -> None:

@@ -91,14 +91,16 @@ def test_a_guide_on_batches_learns_only_their_items_and_without_bias(
     state = jax.jit(svi.init)(jax.random.key(0), batches[0])
     params = svi.get_params(state)
     assert params["log_easiness_auto_loc"].shape == (4,)
-    slopes = [jax.jit(slope, static_argnums=0)(svi, params, d) for d in (whole, *batches)]
+    slope_of = jax.jit(slope, static_argnums=0)
+    slopes = [slope_of(svi, params, d) for d in (whole, *batches)]
     assert_array_equal(np.flatnonzero(slopes[1]["log_easiness_auto_loc"]), [0, 2])
     assert_array_equal(np.flatnonzero(slopes[2]["log_easiness_auto_loc"]), [1, 3])
     for name in params:
         if name.endswith("loc"):
             mean = (slopes[1][name] + slopes[2][name]) / 2
             assert_allclose(mean, slopes[0][name], atol=1e-4)
-    draws = guide.sample_posterior(jax.random.key(1), params, sample_shape=(5,))
+    drawn = jax.jit(lambda key, at: guide.sample_posterior(key, at, sample_shape=(5,)))
+    draws = drawn(jax.random.key(1), params)
     assert draws["log_easiness"].shape == (5, 4)
 
 

@@ -1,6 +1,5 @@
 """Files that are coded by tasks of a cluster give the folder that one process gives."""
 
-import gc
 import json
 import os
 import signal
@@ -17,27 +16,12 @@ from crowdlearn.cli import app
 from crowdlearn.errors import VotesError
 from crowdlearn.shards import code_votes, open_votes
 from crowdlearn.shards.each import once
+from tests.crowdlearn.shards.on_ray import MARKS, cluster_of
 from tests.crowdlearn.sweeps.test_sharded import rows
 
-ray = pytest.importorskip("ray")
 ray_each = pytest.importorskip("crowdlearn.shards.ray_each")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::crowdlearn.errors.ConvergenceWarning"),
-    # Ray leaves files of its own open
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20
-    )
-    yield
-    gc.collect()
-    ray.shutdown()
+pytestmark = MARKS
+cluster = cluster_of(2)
 
 
 def contents(folder):

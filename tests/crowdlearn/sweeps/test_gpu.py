@@ -27,7 +27,11 @@ needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="JAX sees n
 DEVICES = ["jax-cpu", pytest.param("gpu", marks=needs_gpu)]
 on_every_device = pytest.mark.parametrize("device", DEVICES)
 
-SHORT = {"n_chains": 2, "n_warmup": 4, "n_draws": 8, "n_restarts": 2, "max_sweeps": 40}
+FEW = {"n_chains": 2, "n_warmup": 4, "n_draws": 8}
+SHORT = {
+    **FEW, "n_restarts": 2, "max_sweeps": 40, "n_resamples": 4, "n_folds": 1,
+    "inference": {"name": "nuts", **FEW},
+}  # fmt: skip
 ON_TORCH = ("consensus", "consensus-onecoin", "bila", "laa")  # tests/crowdlearn/neural/test_gpu.py
 PASSES = [
     name
@@ -166,6 +170,13 @@ def world() -> Votes:
 
 
 VOTES = {"anesthesia": lambda: datasets.load("anesthesia"), "a simulated world": world}
+MADE_OF_OTHERS = ("auto", "bayes")  # one set of votes is enough: their parts are tried on both
+FITS = [
+    pytest.param(name, votes, id=f"{name}-{kind}")
+    for name in PASSES
+    for kind, votes in VOTES.items()
+    if kind == "anesthesia" or name not in MADE_OF_OTHERS
+]
 
 
 def fit(name: str, votes: Votes, gold: np.ndarray, **where: str):
@@ -177,8 +188,7 @@ def fit(name: str, votes: Votes, gold: np.ndarray, **where: str):
 
 
 @on_every_device
-@pytest.mark.parametrize("votes", VOTES.values(), ids=VOTES)
-@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize(("name", "votes"), FITS)
 def test_every_method_gives_the_answer_of_the_cpu_and_repeats_itself(name, votes, device):
     votes = votes()
     gold = np.full(votes.n_items, -1)

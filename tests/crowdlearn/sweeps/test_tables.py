@@ -42,6 +42,17 @@ def test_normalised_rows_are_counts_and_extra_divided_by_their_sum():
     assert_allclose(log_extra, (EXTRA * np.log(expected)).sum(), rtol=1e-13)
 
 
+def test_logarithms_of_rows_with_one_extra_do_not_underflow():
+    """Forty cells of 1e-30: their product is no number."""
+    counts = np.zeros((2, 40, 3))
+    counts[:, 0, :2] = 1e30
+    extra = np.full((40, 3), 0.5)
+    extra[7, 1] = 0.25  # one row is not alike
+    table, log_extra = tables.normalised(counts.ravel(), extra, np.float64, ONE)
+    assert_allclose(log_extra, (extra * np.log(table.reshape(counts.shape))).sum(), rtol=1e-13)
+    assert table.min() == TINY
+
+
 def test_rows_without_counts_and_extra_are_uniform_and_zero_cells_are_tiny():
     counts = np.zeros((2, 3, 2))  # (worker, label, state)
     counts[0, 1, 0] = 5
