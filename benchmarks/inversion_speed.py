@@ -221,7 +221,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"# {result['question']}\n",
         f"*{dated(result)}; one thread of {result['machine']['cpu']}; medians of"
-        f" {result['repeats']} repeats.*\n",
+        f" {min(result['repeats'].values())} repeats or more.*\n",
         "| what | batch | fedsec | beside it | ratio | bar |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for batch, of in result.get("loop", {}).items():
@@ -281,9 +281,10 @@ def main() -> None:
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     result = before | record(__doc__.strip().splitlines()[0], list(range(given.clients)))
     date = result.pop("date")
-    result |= {"repeats": given.repeats, "dates": before.get("dates", {})}
+    result |= {name: before.get(name, {}) for name in ("repeats", "dates")}
     for name in given.parts:
-        result[name], result["dates"][name] = measured[name](), date
+        result[name] = measured[name]()
+        result["dates"][name], result["repeats"][name] = date, given.repeats
     write_json(path, result)
     path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     print(markdown(result))
