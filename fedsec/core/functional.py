@@ -100,8 +100,8 @@ def has_tied_weights(net: nn.Module) -> bool:
     Where none has, `functional_call` need not look for them at every call (`tie_weights=False`),
     which takes longer than a small layer.
     """
-    tensors = [value for _, value in net.named_parameters(remove_duplicate=False)]
-    tensors += [value for _, value in net.named_buffers(remove_duplicate=False)]
+    tensors: list[Tensor] = [v for _, v in net.named_parameters(remove_duplicate=False)]
+    tensors += [v for _, v in net.named_buffers(remove_duplicate=False)]
     return len({id(value) for value in tensors}) < len(tensors)
 
 
