@@ -70,6 +70,9 @@ bench: $(VENV)/.dev  ## measure; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.fl_speed
 	$(BIN)/python -m benchmarks.inversion_quality
 	$(BIN)/python -m benchmarks.inversion_speed
+	$(BIN)/python -m benchmarks.sfddm
+	$(BIN)/python -m benchmarks.gidm
+	$(BIN)/python -m benchmarks.stealing
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.ingest --votes 10000000 --write benchmarks/results/ingest.json

@@ -55,7 +55,7 @@ REAL = {
 SIZES = {
     "digits": Size(
         data="digits", steps=256, full=256, students=(64, 16, 8, 4), fold=8, architecture=SMALL,
-        teacher_steps=3000, train_steps=900, batch=64, lr=1e-3, samples=500, seeds=3,
+        teacher_steps=3000, train_steps=500, batch=64, lr=1e-3, samples=500, seeds=3,
     ),
     "fashion": Size(
         data="fashion-mnist", steps=1024, full=128, students=(128, 16, 8), fold=8,

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from crowdlearn.experts import stop_items
 from crowdlearn.service import fold
 from crowdlearn.service.log import (
     answered_items,
@@ -31,11 +29,18 @@ from crowdlearn.service.log import (
     other_events,
     read_votes,
 )
+from crowdlearn.service.outcomes import (
+    head_figures,
+    standing_rows,
+    worker_rows,
+    write_head,
+    write_standings,
+    write_workers,
+)
 from crowdlearn.service.projects import Project, by_id
-from crowdlearn.service.urgency import ranks
-from crowdlearn.store.bulk import chunks, update_rows
+from crowdlearn.store.bulk import chunks
 from crowdlearn.store.database import Store, now
-from crowdlearn.store.tables import fits, folding, folds, progress, projects, standings, workers
+from crowdlearn.store.tables import fits, folding, folds, projects
 
 LEASE = 15_000_000  # microseconds that a project is held without a sign of life
 RENEWED = 5_000_000  # of a lease that are left when it is renewed, if no fold has done so
@@ -276,12 +281,12 @@ class Folder:
 
         All is worked out before: who has the turn to write keeps everybody else from writing.
         """
-        items = _standing_rows(about, running, outcome)
-        people = _worker_rows(about.id, running, outcome)
+        items = standing_rows(about, running, outcome)
+        people = worker_rows(about.id, running, outcome)
         at_once = len(outcome.item) + len(outcome.worker) <= TOGETHER
         if at_once:
             items, people = iter([*items]), iter([*people])
-        head = _figures(about, running) if self._head_is_due(about, kind) else None
+        head = head_figures(about, running) if self._head_is_due(about, kind) else None
         until = now() + LEASE
         with self.store.write(together=True) as db:
             _claim_number(db, about.id, self.owner, running, until)
@@ -292,10 +297,10 @@ class Folder:
             }  # fmt: skip
             db.execute(_KEEP, row)
             if at_once:
-                _write_standings(db, items)
-                _write_workers(db, people)
+                write_standings(db, items)
+                write_workers(db, people)
             if head is not None:
-                _write_head(db, about, running.number, head)
+                write_head(db, about, running.number, head)
         self.held[about.id].until = until
         if not at_once:
             self._write_the_rest(about.id, running.number, items, people)
@@ -313,7 +318,7 @@ class Folder:
         self, project: int, number: int, items: Iterator[Any], people: Iterator[Any]
     ) -> None:
         """Standings and workers in pieces, so that writers of events need not wait long."""
-        for write, rows in ((_write_standings, items), (_write_workers, people)):
+        for write, rows in ((write_standings, items), (write_workers, people)):
             for part in chunks(rows, PIECE):
                 with self.store.write(together=True) as db:
                     _still_last(db, project, number)
@@ -335,8 +340,8 @@ class Folder:
         held.looked, held.changed = True, last.kind == "update"
         if not last.written:
             outcome = fold.everything(running)
-            items = _standing_rows(about, running, outcome)
-            people = _worker_rows(project, running, outcome)
+            items = standing_rows(about, running, outcome)
+            people = worker_rows(project, running, outcome)
             self._write_the_rest(project, running.number, items, people)
         return running
 
@@ -377,8 +382,6 @@ _CLAIM = update(folding).where(
     _OURS, folding.c.owner == bindparam("me"), folding.c.number == bindparam("before")
 )
 _KEEP = insert(folds)
-_FIGURES = update(folding).where(_OURS)
-_POINT = insert(progress)
 
 
 def _has_died(owner: str) -> bool:
@@ -458,88 +461,3 @@ def _claim_number(
 def _still_last(db: Connection, project: int, number: int) -> None:
     if db.execute(_NUMBER, {"here": project}).scalar_one() != number:
         raise Overtaken
-
-
-def _standing_rows(about: Project, running: fold.Running, outcome: fold.Outcome) -> Iterator[Any]:
-    """Rows for `_write_standings`."""
-    rank = ranks(about.settings.strategy, running, outcome)
-    posterior = np.ascontiguousarray(outcome.posterior, dtype=np.float64)
-    top, confidence = posterior.argmax(axis=1), posterior.max(axis=1)
-    columns = zip(
-        outcome.item.tolist(), top.tolist(), confidence.tolist(), rank.tolist(),
-        outcome.voted.tolist(), strict=True,
-    )  # fmt: skip
-    for place, (item, best, sure, place_in_queue, voted) in enumerate(columns):
-        yield (
-            best if voted else None, sure, place_in_queue, posterior[place].tobytes(),
-            about.id, item,
-        )  # fmt: skip
-
-
-def _write_standings(db: Connection, rows: Iterator[Any]) -> None:
-    update_rows(
-        db, standings, ("project", "item"), ("top", "confidence", "rank", "posterior"), rows
-    )
-
-
-def _worker_rows(
-    project: int, running: fold.Running, outcome: fold.Outcome
-) -> Iterator[tuple[Any, ...]]:
-    """Rows for `_write_workers`."""
-    if len(outcome.worker) == 0:
-        return
-    counts, accuracy = fold.worker_figures(running, outcome.worker)
-    ledger = running.state.ledger
-    n_votes = np.bincount(ledger.worker.live, minlength=ledger.n_workers)[outcome.worker]
-    figures = zip(
-        n_votes.tolist(), accuracy.mean.tolist(), accuracy.low.tolist(), accuracy.high.tolist(),
-        fold.numbers(ledger.worker_names, outcome.worker), strict=True,
-    )  # fmt: skip
-    for k, (n, mean, low, high, number) in enumerate(figures):
-        yield n, mean, low, high, np.ascontiguousarray(counts[k]).tobytes(), project, number
-
-
-def _write_workers(db: Connection, rows: Iterator[Any]) -> None:
-    update_rows(
-        db, workers, ("project", "number"), ("n_votes", "accuracy", "low", "high", "counts"), rows
-    )
-
-
-def _figures(about: Project, running: fold.Running) -> dict[str, Any]:
-    """How wrong the labels are expected to be, and what may stop, as `folding` has it."""
-    posterior = running.state.tau.live.reshape(-1, len(running.classes))
-    error, doubt, stopped = _stopping(posterior, about.settings.target)
-    ledger = running.state.ledger
-    n_votes = np.bincount(ledger.item.live, minlength=len(posterior))
-    missing = np.maximum(about.settings.redundancy - n_votes, 0)[stopped].sum()
-    by_class = np.bincount(posterior.argmax(axis=1), minlength=len(running.classes))
-    return {
-        "expected_error": error, "stop_doubt": doubt, "n_stopped": int(stopped.sum()),
-        "votes_saved": int(missing), "by_class": by_class.tolist(),
-    }  # fmt: skip
-
-
-def _write_head(db: Connection, about: Project, number: int, figures: dict[str, Any]) -> None:
-    """Figures of the last fold, and a point of the progress."""
-    db.execute(_FIGURES, {"here": about.id} | figures)
-    point = {name: figures[name] for name in ("expected_error", "n_stopped")} | {
-        "project": about.id, "fold": number, "at": now(), "n_votes": about.n_votes,
-        "n_answers": about.n_answers,
-    }  # fmt: skip
-    db.execute(_POINT, point)
-
-
-def _stopping(
-    posterior: Float[np.ndarray, "item class"], target: float
-) -> tuple[float, float, Bool[np.ndarray, " item"]]:
-    """Mean doubt, the largest doubt at which an item may stop, and which may.
-
-    Of items with the same doubt all may stop, or none.
-    """
-    if len(posterior) == 0:
-        return 0.0, -1.0, np.zeros(0, dtype=np.bool_)
-    doubt = 1 - posterior.max(axis=1)
-    stopped = stop_items(posterior, target)
-    others = doubt[~stopped].min(initial=np.inf)
-    within = stopped & (doubt < others)
-    return float(doubt.mean()), float(doubt[within].max(initial=-1.0)), within

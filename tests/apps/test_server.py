@@ -12,6 +12,7 @@ from streamlit import file_util
 
 from apps.review import state
 from apps.review.server import FromMemory, app, opening
+from crowdlearn.errors import CrowdlearnError, SettingsError
 
 
 @pytest.fixture
@@ -77,5 +78,9 @@ def test_a_store_that_cannot_be_opened_does_not_keep_the_server_from_starting(
 ) -> None:
     monkeypatch.setenv("CROWDLEARN_STORE", str(tmp_path / "nowhere" / "store.db"))
     start_and_stop()
+    with pytest.raises(CrowdlearnError):  # what the first page says
+        state.held()
     monkeypatch.delenv("CROWDLEARN_STORE")
     start_and_stop()
+    with pytest.raises(SettingsError, match="CROWDLEARN_STORE"):
+        state.held()

@@ -255,7 +255,7 @@ def test_who_is_overtaken_keeps_nothing_and_catches_up(desk: Desk) -> None:
         assert desk.folder.digest(desk.number) == fold.digest(rebuilt(db, desk.number))
 
 
-@pytest.mark.parametrize("half", ["_write_standings", "_write_workers"])
+@pytest.mark.parametrize("half", ["write_standings", "write_workers"])
 def test_what_a_crash_left_half_written_is_completed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
