@@ -79,7 +79,8 @@ class DynamicBudget:
         """How many of `n` items to ask about now, after a training loss; `base` without one."""
         wanted = float(self.base)
         if loss is not None and self.n_losses and self.mean_loss > 0:
-            wanted *= loss / self.mean_loss
+            share = min(loss / self.mean_loss, 1.0 + self.total)  # infinite beside a loss near 0
+            wanted *= share
         most = self.total if self.most is None else self.most
         capped = max(min(round(min(wanted, self.total)), most), self.least)
         return min(capped, n, self.total - self.spent)

@@ -57,6 +57,12 @@ def test_a_harder_batch_gets_more_answers() -> None:
     assert budget.after(5, 3.0).mean_loss == 2.0
 
 
+def test_a_loss_beside_one_near_zero_asks_for_all_that_is_left_or_for_none() -> None:
+    for base, expected in ((0, 0), (1, 50)):
+        budget = DynamicBudget(total=50, base=base).after(0, 5e-324)
+        assert budget.affordable(100, 1.0) == expected
+
+
 @pytest.mark.parametrize("settings", [
     {"total": -1.0}, {"total": 1.0, "item_cost": 0.0}, {"total": 1.0, "batch_cost": -1.0},
 ])  # fmt: skip
