@@ -29,16 +29,20 @@ def weighted_mean(of: Sequence[Parameters], shares: Sequence[float]) -> Paramete
     """Sum over clients of share times tensor, by name. Integer tensors are rounded."""
     if not of or not of[0]:
         return {}
-    total = [value * shares[0] for value in _floating(of[0])]
+    whole = not all(value.is_floating_point() for value in of[0].values())
+    total = [value * shares[0] for value in _floating(of[0], whole)]
     for one, share in zip(of[1:], shares[1:], strict=True):
-        torch._foreach_add_(total, _floating(one), alpha=share)
+        torch._foreach_add_(total, _floating(one, whole), alpha=share)
     return {
         name: value if like.is_floating_point() else value.round().to(like.dtype)
         for (name, like), value in zip(of[0].items(), total, strict=True)
     }
 
 
-def _floating(tensors: Parameters) -> list[Tensor]:
+def _floating(tensors: Parameters, whole: bool) -> list[Tensor]:
+    """The tensors, of which integer ones become floating; `whole` says that there are some."""
+    if not whole:
+        return list(tensors.values())
     return [value if value.is_floating_point() else value.double() for value in tensors.values()]
 
 
