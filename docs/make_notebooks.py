@@ -1,6 +1,8 @@
 """Run the notebooks and write each as a page with its outputs and figures.
 
-    python docs/make_notebooks.py [--stale] [--to FOLDER]     default: docs/notebooks
+    python docs/make_notebooks.py [--stale] [--to FOLDER] [--processes N]
+
+Pages go to docs/notebooks by default, and as many notebooks run at a time as there are cores.
 
 `--stale` leaves out pages that are newer than their notebook and the packages. A notebook is a
 percent script in `notebooks/`. A cell that raises ends the run with its traceback.
@@ -10,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import base64
+import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +88,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "notebooks")
     parser.add_argument("--stale", action="store_true")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()
-    for script in sorted((ROOT / "notebooks").glob("*.py")):
-        if not (given.stale and is_fresh(given.to / f"{script.stem}.md", script)):
-            print(f"{render(script, given.to)} written")
+    due = [
+        script
+        for script in sorted((ROOT / "notebooks").glob("*.py"))
+        if not (given.stale and is_fresh(given.to / f"{script.stem}.md", script))
+    ]
+    with ProcessPoolExecutor(given.processes) as pool:
+        for page in pool.map(partial(render, folder=given.to), due):
+            print(f"{page} written", flush=True)
 
 
 def is_fresh(page: Path, script: Path) -> bool:

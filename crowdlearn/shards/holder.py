@@ -26,7 +26,10 @@ class Holder:
         state_class: np.ndarray, n_threads: int, cut: Cut | None = None,
         place: Place | None = None,
     ) -> None:  # fmt: skip
-        self.shard = Shard(open_votes(folder), start, stop, gold, state_class, n_threads, cut=cut)
+        self.shard = Shard(
+            open_votes(folder), start, stop, gold, state_class, n_threads, cut=cut,
+            one_block=n_threads == 1,
+        )  # fmt: skip
         self.pool = Pool(n_threads)
         self.at, self.number = 0, number
         self.shared = Shared.found(place, ray.get_runtime_context().get_node_id())

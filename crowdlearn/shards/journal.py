@@ -56,6 +56,11 @@ class Journal:
             self.alive |= set(creates)
             self.entries = needed([*self.entries, entry], self.alive)
 
+    def restart(self, folder: str, names: Sequence[str]) -> None:
+        """These arrays, all that are alive, can be read from a folder: nothing earlier is kept."""
+        self.entries = [Entry("restore", (folder, list(names)), tuple(names))]
+        self.alive = set(names)
+
     def forget(self, name: str) -> None:
         """An array is needed no more."""
         self.alive.discard(name)

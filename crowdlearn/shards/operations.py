@@ -41,6 +41,7 @@ class Chunk:
     state_class: np.ndarray
     n_threads: int
     cut: Cut | None = None
+    one_block: bool = False
 
     @cached_property
     def votes(self) -> Votes:
@@ -55,7 +56,9 @@ class Chunk:
     @cached_property
     def home(self) -> Any:
         """Where the passes are made."""
-        return CpuSweeper.on(self.votes, self.gold, self.state_class, self.n_threads)
+        return CpuSweeper.on(
+            self.votes, self.gold, self.state_class, self.n_threads, self.one_block
+        )
 
     @cached_property
     def pool(self) -> Pool:

@@ -29,7 +29,7 @@ from crowdlearn.shards.cluster import (
 from crowdlearn.shards.crews import added
 from crowdlearn.shards.cuts import Coins, Counted, PerWorker, TableRef
 from crowdlearn.shards.holder import Fetched, Holder
-from crowdlearn.shards.journal import Entry, Journal
+from crowdlearn.shards.journal import Journal
 from crowdlearn.shards.operations import PASSES, SILENT
 from crowdlearn.shards.ray_sums import gathered
 from crowdlearn.shards.ray_tables import Made, lost, made_again, tabulated
@@ -120,7 +120,10 @@ class RayCrew:
         return found
 
     def dump(self, folder: str, names: Sequence[str]) -> None:
-        """Write arrays to a folder that all machines see, a file a bucket or a block."""
+        """Write arrays to a folder that all machines see, a file a bucket or a block.
+
+        An actor that is lost later reads them, so they have to stay until the next dump.
+        """
         arrays = [name for name in names if name not in self.tables]
         for k, actor in enumerate(self.actors):
             while not got(actor.dump.remote(self.at, folder, arrays)):
@@ -128,14 +131,14 @@ class RayCrew:
         for name in set(names) & set(self.tables):
             for block in range(len(self.tables[name].refs)):
                 np.save(file_of(folder, name, block), self.block(name, block))
+        self.journal.restart(folder, arrays)
 
     def restore(self, folder: str, names: Sequence[str]) -> None:
         """Read back what `dump` wrote; an actor that is lost later reads it again."""
         tables, arrays = kinds_of(folder, names)
         for name in tables:
             self.tables[name] = Made([ray.put(np.load(file)) for file in files_of(folder, name)])
-        entry = Entry("restore", (folder, arrays), tuple(arrays))
-        self.journal.entries, self.journal.alive = [entry], set(arrays)
+        self.journal.restart(folder, arrays)
         for k in range(len(self.actors)):
             self._do_again(k)
 

@@ -28,7 +28,10 @@ VOTES_AT_ONCE = 3  # chunks in memory: in use, read ahead, and what it is read t
 
 @dataclass(eq=False)
 class Shard:
-    """Buckets `start` to `stop` (not included). With `memory` (bytes) chunks take turns."""
+    """Buckets `start` to `stop` (not included). With `memory` (bytes) chunks take turns.
+
+    With `one_block` a pass has one set of counts: see `CpuSweeper.on`.
+    """
 
     votes: ShardedVotes
     start: int
@@ -38,6 +41,7 @@ class Shard:
     n_threads: int = 1
     memory: int | None = None
     cut: Cut | None = None
+    one_block: bool = False
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -136,7 +140,10 @@ class Shard:
             yield from ahead(self._read(*pair) for pair in self.ranges)
 
     def _chunk(self, start: int, stop: int) -> Chunk:
-        return Chunk(self.votes, start, stop, self.gold, self.state_class, self.n_threads, self.cut)
+        return Chunk(
+            self.votes, start, stop, self.gold, self.state_class, self.n_threads, self.cut,
+            self.one_block,
+        )  # fmt: skip
 
     def _read(self, start: int, stop: int) -> Chunk:
         chunk = self._chunk(start, stop)

@@ -43,10 +43,17 @@ class CpuSweeper(ItemsAtHand):
     large: bool
 
     @classmethod
-    def on(cls, votes: Votes, gold: np.ndarray, state_class: np.ndarray, n_threads: int) -> Any:
-        """The sweeper of these votes; `n_threads` 0 means all cores."""
+    def on(
+        cls, votes: Votes, gold: np.ndarray, state_class: np.ndarray, n_threads: int,
+        one_block: bool = False,
+    ) -> Any:  # fmt: skip
+        """The sweeper of these votes; `n_threads` 0 means all cores.
+
+        With `one_block` there is one set of counts, for one thread that stays one: quicker where
+        tables are large beside the votes.
+        """
         n_cells = votes.n_workers * votes.n_classes * len(state_class)
-        blocks = _blocks(votes, n_cells)
+        blocks = [(0, votes.n_items)] if one_block else _blocks(votes, n_cells)
         return cls(
             votes=votes,
             gold=np.ascontiguousarray(gold, dtype=np.int32),

@@ -50,3 +50,14 @@ def test_a_chain_of_expectations_is_kept():
         journal.forget(f"s{k}")
         journal.forget(f"m{k}")
     assert ops(journal) == ["begin", "constant", *["expectations", "mixture"] * 3]
+
+
+def test_from_a_folder_on_nothing_earlier_is_kept():
+    journal = Journal()
+    journal.add("tally", [3], ["t"])
+    for _ in range(4):
+        journal.add("draw", [0, 0, 0, Ref("t", changes=True), True], [])
+    journal.restart("somewhere", ["t"])
+    journal.add("draw", [0, 0, 0, Ref("t", changes=True), True], [])
+    assert ops(journal) == ["restore", "draw"]
+    assert journal.entries[0].args == ("somewhere", ["t"])

@@ -114,6 +114,25 @@ def test_actors_that_are_killed_come_back_and_nothing_is_lost(
     assert len(list((tmp_path / "out" / "posterior").iterdir())) == votes.n_buckets
 
 
+def test_an_actor_lost_after_a_note_reads_it_and_nothing_earlier_is_kept(
+    world, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(noted, "SECONDS", 0.0)
+    here = aggregator("idbla", **FEW).fit(open_votes(world.folder))
+    killed, kept = [], []
+
+    def on_sweep(sweep):
+        crew = next(c.crew for c in crews._crews.values() if hasattr(c, "crew"))
+        kept.append(len(crew.journal.entries))
+        if sweep.number in (2, 5):
+            killed.append(kill(crew.actors[sweep.number % 2]))
+
+    votes = open_votes(world.folder, n_actors=2, checkpoint=tmp_path / "n")
+    there = aggregator("idbla", device="ray", **FEW).fit(votes, on_sweep=on_sweep)
+    assert len(set(killed)) == 2 and kept[1:] == [1] * (FEW["max_sweeps"] - 1)
+    np.testing.assert_allclose(rows(there), rows(here), atol=1e-9)
+
+
 def test_a_sweep_is_one_round_trip(world, monkeypatch):
     """Every actor is asked once, all are waited for at once, and no table is put into the store."""
     monkeypatch.setattr(ray_crew, "LARGE", 1)
