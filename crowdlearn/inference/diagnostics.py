@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy import fft
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 ENTRIES_AT_ONCE = 512
 
@@ -65,6 +64,8 @@ def _split(x: np.ndarray) -> np.ndarray:
 
 def _normal_scores(x: np.ndarray) -> np.ndarray:
     """Ranks over all draws of an entry, as normal quantiles."""
+    from scipy.stats import rankdata  # takes longer to import than most fits last
+
     n = x.shape[0] * x.shape[1]
     ranks = rankdata(x.reshape(n, -1), axis=0)
     return ndtri((ranks - 0.375) / (n + 0.25)).reshape(x.shape)
