@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 PICTURES = {"image/svg+xml": "svg", "image/png": "png"}
 
 
@@ -48,14 +49,15 @@ def render(script: Path, folder: Path) -> Path:
 def hidden_setup() -> Any:
     """A first cell that finds the package in this checkout; not shown on the page.
 
-    tqdm, which NumPyro imports, would print a warning with its path about a missing widget.
-    Pictures of matplotlib become SVG.
+    XLA compiles quickly, as most of this code runs once. tqdm, which NumPyro imports, would print a
+    warning with its path about a missing widget. Pictures of matplotlib become SVG.
     """
     import nbformat
 
     quiet = 'import warnings; warnings.filterwarnings("ignore", message="IProgress not found")'
     lines = [
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})",
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})",
+        f"os.environ.setdefault('XLA_FLAGS', {QUICKLY_COMPILED!r})",
         quiet,
         "%matplotlib inline",  # whatever the environment says
         "%config InlineBackend.figure_formats = ['svg']",

@@ -23,7 +23,7 @@ from tests.services import (
 CHECKED_SECONDS = 2.0
 QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
-# Tests compile much and compute little. Notebooks, the demo and benchmarks compile as users do.
+# Tests compile much and compute little. The demo and benchmarks compile as users do.
 os.environ.setdefault("XLA_FLAGS", QUICKLY_COMPILED)
 
 settings.register_profile("untimed", deadline=None)  # a first call compiles
