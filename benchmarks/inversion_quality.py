@@ -1,7 +1,7 @@
 """What do shared gradients and model updates reveal, to which attack, and what stops it?
 
     python -m benchmarks.inversion_quality [--parts peer fedavg gap defences labels]
-        [--clients 4] [--iterations 150] [--processes 2] [--device cpu] [--small]
+        [--clients 2] [--iterations 150] [--processes 2] [--device cpu] [--small]
 
 peer      digits: our Inverting Gradients and DLG beside `breaching`
 fedavg    local steps on Fashion-MNIST: every attack, PSNR, SSIM and seconds
@@ -51,9 +51,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--data", default="fashion-mnist", help="of fedavg")
     parser.add_argument("--nets", nargs="+", default=list(fedavg.NETS), help="of fedavg")
     parser.add_argument("--wide", action="store_true", help="full widths in fedavg")
-    parser.add_argument("--clients", type=int, default=4, help="a cell of fedavg, at least")
+    parser.add_argument("--clients", type=int, default=2, help="a cell of fedavg, at least")
     parser.add_argument("--least", type=int, default=8, help="images a cell; clients of the others")
-    parser.add_argument("--plenty", type=int, default=32, help="images that fewer clients give")
+    parser.add_argument("--plenty", type=int, default=16, help="images that fewer clients give")
     parser.add_argument("--iterations", type=int, default=150, help="of fedavg")
     parser.add_argument("--images", type=int, default=8, help="of peer")
     parser.add_argument("--peer-iterations", type=int, default=0, help="0 for its own")
