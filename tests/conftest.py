@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jaxtyping
@@ -20,7 +21,7 @@ from tests.services import (
     postgresql_server,
 )
 
-CHECKED_SECONDS = 2.0
+CHECKED_SECONDS = 0.3
 QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 # Tests compile much and compute little. The demo and benchmarks compile as users do.
@@ -40,13 +41,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Check shapes in the first seconds of each test: long loops would spend most of theirs so."""
+def pytest_runtest_setup() -> Iterator[None]:
+    """Shapes are checked at the beginning of what a test needs ..."""
+    with _checked_for_a_while():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """... and of the test itself: long loops would spend most of their time so."""
+    with _checked_for_a_while():
+        return (yield)
+
+
+@contextmanager
+def _checked_for_a_while() -> Iterator[None]:
     rest = threading.Timer(CHECKED_SECONDS, jaxtyping.config.update, ("jaxtyping_disable", True))
     rest.daemon = True
     rest.start()
     try:
-        return (yield)
+        yield
     finally:
         rest.cancel()
         rest.join()

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from crowdlearn.datasets import load
 from crowdlearn.service.access import Actor
 from crowdlearn.service.importing import Upload, perform
-from crowdlearn.service.items import NewItem, add_items
+from crowdlearn.service.new_items import NewItem, add_items
 from crowdlearn.service.projects import Project, create_project
 from crowdlearn.votes import Votes
 

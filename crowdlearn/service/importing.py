@@ -33,17 +33,18 @@ from crowdlearn.errors import CrowdlearnError, SettingsError, VotesError
 from crowdlearn.io import read_labels, read_votes
 from crowdlearn.service.access import Actor
 from crowdlearn.service.answers import answer
-from crowdlearn.service.items import (
+from crowdlearn.service.items import find_items
+from crowdlearn.service.log import MANY, decisions
+from crowdlearn.service.log import read_votes as logged_votes
+from crowdlearn.service.new_items import (
     LARGEST_FILE,
     NewItem,
     add_items,
     check_item,
     check_name,
-    find_items,
     insert_named,
+    media_type,
 )
-from crowdlearn.service.log import MANY, decisions
-from crowdlearn.service.log import read_votes as logged_votes
 from crowdlearn.service.projects import Project, change_project, read_project
 from crowdlearn.service.trail import record
 from crowdlearn.service.votes import append_columns, find_workers, insert_workers
@@ -430,8 +431,6 @@ def _rows(path: Path, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _from_archive(path: Path, shown: str) -> Iterator[NewItem]:
     """Items named as the images and sounds in an archive."""
-    from crowdlearn.service.items import media_type
-
     total = 0
     try:
         with zipfile.ZipFile(path) as archive:

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, bindparam, case, select, update
 from crowdlearn.errors import ConflictError, SettingsError
 from crowdlearn.service.access import Actor, require
 from crowdlearn.service.assignments import end_with_vote
-from crowdlearn.service.items import check_name, find_items, insert_named
+from crowdlearn.service.items import find_items
 from crowdlearn.service.log import MANY, Event, append_events, reserve
+from crowdlearn.service.new_items import check_name, insert_named
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.store.bulk import insert_rows, update_rows
 from crowdlearn.store.database import lock_project, now

@@ -19,7 +19,7 @@ from crowdlearn.service.access import LOCAL, Actor
 from crowdlearn.service.accounts import disable_user
 from crowdlearn.service.assignments import take_item
 from crowdlearn.service.demo import add_demo
-from crowdlearn.service.items import NewItem, add_items
+from crowdlearn.service.new_items import NewItem, add_items
 from crowdlearn.service.projects import change_project, create_project
 from crowdlearn.service.votes import NewVote, append_votes
 from crowdlearn.store import Store, open_store

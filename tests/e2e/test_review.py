@@ -21,7 +21,8 @@ from apps.review.run import command
 from crowdlearn.service import answers
 from crowdlearn.service.access import LOCAL
 from crowdlearn.service.accounts import add_user
-from crowdlearn.service.items import NewItem, add_items, read_item
+from crowdlearn.service.items import read_item
+from crowdlearn.service.new_items import NewItem, add_items
 from crowdlearn.service.projects import create_project
 from crowdlearn.service.votes import NewVote, append_votes
 from crowdlearn.store import Store, open_store

@@ -18,7 +18,7 @@ from crowdlearn.service.api.context import Context
 from crowdlearn.service.api.identity import still_good
 from crowdlearn.service.api.problems import status_of
 from crowdlearn.service.api.schemas import VoteIn
-from crowdlearn.service.items import check_name
+from crowdlearn.service.new_items import check_name
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.service.votes import Appended, NewVote, append_votes
 

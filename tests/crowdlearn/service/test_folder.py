@@ -18,7 +18,8 @@ from crowdlearn.service import fold
 from crowdlearn.service.access import LOCAL
 from crowdlearn.service.answers import accept, answer, undo
 from crowdlearn.service.folder import Folder, rebuilt
-from crowdlearn.service.items import NewItem, add_items, list_items
+from crowdlearn.service.items import list_items
+from crowdlearn.service.new_items import NewItem, add_items
 from crowdlearn.service.projects import change_project, create_project
 from crowdlearn.service.verifying import verify
 from crowdlearn.service.votes import NewVote, append_votes

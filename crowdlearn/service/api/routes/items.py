@@ -29,14 +29,8 @@ from crowdlearn.service.api.schemas import (
     Share,
     State,
 )
-from crowdlearn.service.items import (
-    Item,
-    NewItem,
-    add_items,
-    list_guarded,
-    read_guarded,
-    read_media,
-)
+from crowdlearn.service.items import Item, list_guarded, read_guarded, read_media
+from crowdlearn.service.new_items import NewItem, add_items
 from crowdlearn.service.projects import Project, read_project
 from crowdlearn.service.views import view_guarded
 from crowdlearn.service.workers import read_worker

@@ -25,7 +25,7 @@ from crowdlearn.service.accounts import (
 )
 from crowdlearn.service.api import create_app
 from crowdlearn.service.folder import Folder
-from crowdlearn.service.items import NewItem, add_items
+from crowdlearn.service.new_items import NewItem, add_items
 from crowdlearn.service.projects import create_project
 from crowdlearn.service.votes import NewVote, append_votes
 from crowdlearn.store import Store, open_store
