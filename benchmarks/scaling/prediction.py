@@ -9,9 +9,9 @@ In a sweep of Dawid-Skene the actor that is away gets the table of the workers a
 counts. The driver asks it (half a round trip). The actor asks the driver where the table lies (one
 round trip), asks for it and gets its first packet (one), then the rest. It computes, and answers
 (half). The driver, who knows where the counts lie, asks for them and gets the first packet (one),
-then the rest. Each way is idle while the other one is used. Linux halves a connection's window for every
-retransmission timeout that it was idle (RFC 2861), down to `FIRST_PACKETS`; from there it doubles
-every round trip until the wire is full, and meanwhile sends less than the wire would carry.
+then the rest. Each way is idle while the other one is used. Linux halves a connection's window for
+every retransmission timeout that it was idle (RFC 2861), down to `FIRST_PACKETS`; from there it
+doubles every round trip until the wire is full, and meanwhile sends less than the wire would carry.
 """
 
 from __future__ import annotations
