@@ -5,18 +5,20 @@ votes in memory, a thread a core. On Ray: as many actors of one thread. Both in 
 size has both from the same minutes.
 
 Memory is that of the actors, beside what they hold: their votes (8 bytes, and 8 an item), the
-posterior of their items, and the tables of the workers.
+posterior of their items, and the tables of the workers. It is measured in a fit of its own: to look
+at a large process slows it down.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.inversion.cells import Key, Row
-from benchmarks.scaling.fit import watched
+from benchmarks.scaling import fit
 from benchmarks.scaling.votes import coded
 
 CORES = 2
@@ -37,20 +39,18 @@ def keys(given: Any) -> list[Key]:
 def cell(key: Key) -> Row:
     """Both homes in turn, on the same votes."""
     seconds: dict[str, list[float]] = {"memory": [], "ray": []}
-    watches = {}
     with coded(key["votes"], key["workers"], key["classes"], parent=Path(key["work"])) as folder:
+        os.sync()  # else a core writes to disk while the first fit is timed
+        what = {"folder": str(folder), "sweeps": key["sweeps"], "actors": CORES, "threads": CORES}
         for _ in range(key["turns"]):
             for where in seconds:
-                found, watches[where] = watched(
-                    {"folder": str(folder), "where": where, "sweeps": key["sweeps"],
-                     "actors": CORES, "threads": CORES}
-                )  # fmt: skip
+                found = fit.answer(fit.start(what | {"where": where}))
                 seconds[where] += found["sweep seconds"]
+        _, watch = fit.watched(what | {"where": "ray"})
     return {
         "seconds": {name: float(np.median(each)) for name, each in seconds.items()},
         "all seconds": seconds,
-        "actors": watches["ray"].of("actor"), "driver": watches["ray"].of("driver"),
-        "in memory": watches["memory"].of("driver"), "holds": holds(key),
+        "actors": watch.of("actor"), "driver": watch.of("driver"), "holds": holds(key),
     }  # fmt: skip
 
 
