@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from crowdlearn.votes import Votes
+from docs.make_notebooks import QUICKLY_COMPILED
 from tests.services import (
     NO_POSTGRESQL,
     fresh_database,
@@ -22,9 +23,8 @@ from tests.services import (
 )
 
 CHECKED_SECONDS = 0.3
-QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
-# Tests compile much and compute little. The demo and benchmarks compile as users do.
+# Tests compile much and compute little, like notebooks. Demo and benchmarks compile as users do.
 os.environ.setdefault("XLA_FLAGS", QUICKLY_COMPILED)
 
 settings.register_profile("untimed", deadline=None)  # a first call compiles
