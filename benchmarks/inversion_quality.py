@@ -55,7 +55,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--least", type=int, default=8, help="images a cell; clients of the others")
     parser.add_argument("--plenty", type=int, default=16, help="images that fewer clients give")
     parser.add_argument("--iterations", type=int, default=150, help="of fedavg")
-    parser.add_argument("--images", type=int, default=8, help="of peer")
+    parser.add_argument("--images", type=int, default=64, help="a cell of peer")
     parser.add_argument("--peer-iterations", type=int, default=0, help="0 for its own")
     parser.add_argument("--defence-iterations", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=0, help="of training; 0 for its own")

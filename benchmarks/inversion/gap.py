@@ -20,9 +20,9 @@ from fedsec.core.rng import torch_stream
 from fedsec.data.images import Images
 from fedsec.inversion.attack import Search, objective
 from fedsec.inversion.case import delta_to_gradient
-from fedsec.inversion.distances import Distance, cosine, weighted_cosine
+from fedsec.inversion.distances import Distance, as_row, cosine, row_of, weighted_cosine
 from fedsec.inversion.layer_weights import uniform
-from fedsec.inversion.trials import Trial, at_start, plain_gradient, simulated
+from fedsec.inversion.trials import Trial, at_start, simulated
 
 NET, DATA = "lenet-sigmoid", "digits"
 STEPS = (2, 4, 8)
@@ -49,7 +49,7 @@ def cell(key: Key) -> Row:
     net = net_of(NET, data, seed).double()
     subject = with_steps(net, images, len(data.classes), steps=key["steps"], lr=key["lr"])
     mean = delta_to_gradient(subject.observed[0].update, subject.facts)
-    row = {"gap": float(cosine(mean)(gradient_at(subject.victim, images)))}
+    row = {"gap": float(cosine(as_row(mean))(row_of(gradient_at(subject.victim, images), mean)))}
     if key["steps"] > 1:
         return row
     case = subject.case(subject.facts)
@@ -61,9 +61,7 @@ def cell(key: Key) -> Row:
     x = torch.rand(images.x.shape, generator=torch_stream(seed, "dummy"), dtype=torch.float64)
     values = [
         float(
-            objective(case, Search(distance=distance), [trial], images.y, None, plain_gradient)(
-                {"x": x}
-            )
+            objective(case, Search(distance=distance), [trial], images.y, None, 1)({"x": x[None]})
         )
         for distance, trial in ways
     ]

@@ -56,7 +56,7 @@ def peer_table(found: dict[str, Any], options: dict[str, Any]) -> Lines:
         )
     versions = ", ".join(f"{name} {of}" for name, of in found["peer versions"].items())
     return [*lines, "", "Median PSNR in dB over images, quartiles in brackets; the same gradients,"
-            " starts, iterations and weight of total variation."
+            " starts, iterations and total variation."
             + (f" Theirs: {versions}." if versions else "")]  # fmt: skip
 
 

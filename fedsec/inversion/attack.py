@@ -24,16 +24,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import vmap
+from torch.nn.functional import one_hot
 
 from fedsec.core.functional import Parameters
 from fedsec.errors import SettingsError
-from fedsec.inversion.case import Case, Observed, Reconstruction, delta_to_gradient
-from fedsec.inversion.distances import Distance, cosine
+from fedsec.inversion.case import Case, Reconstruction, delta_to_gradient
+from fedsec.inversion.distances import Distance, as_row, cosine, row_of, rows_of
 from fedsec.inversion.optimisers import Adam, Losses, Optimiser
 from fedsec.inversion.priors import Coupling, ImagePrior
 from fedsec.inversion.starts import Start, noise
 from fedsec.inversion.trials import (
-    GradientOf,
     Trial,
     Variables,
     at_start,
@@ -44,7 +44,8 @@ from fedsec.inversion.trials import (
 Adaptation = Callable[[Parameters, Parameters], Parameters]
 """(trial, observed) -> the trial as a defence that the attacker knows would have left it."""
 
-Objective = Callable[[Variables], Tensor]
+Objective = Callable[[Variables], Losses]
+"""A loss for every row of the variables."""
 ExtraOf = Callable[[Variables], Any]
 """variables -> what else the victim's loss depends on, as steps and noise of a diffusion model."""
 ImageOf = Callable[[Tensor], Tensor]
@@ -268,11 +269,8 @@ def evaluator(
     extra: ExtraOf | None = None,
 ) -> Callable[[], tuple[Losses, Variables]]:
     """What gives losses and slopes of all restarts where the variables are when it is called."""
-    if len(variables["x"]) == 1:
-        plain = objective(case, search, trials, labels, adapt, plain_gradient, extra)
-        return lambda: _one(plain, variables, search.image)
-    at_once = vmap(objective(case, search, trials, labels, adapt, functional_gradient, extra))
-    return lambda: at_each_row(at_once, search, variables)
+    rows = objective(case, search, trials, labels, adapt, len(variables["x"]), extra)
+    return lambda: losses_and_slopes(rows, search, variables)
 
 
 def objective(
@@ -281,13 +279,18 @@ def objective(
     trials: Sequence[Trial],
     labels: Int[Tensor, " sample"] | None,
     adapt: Adaptation | None,
-    gradient: GradientOf,
+    n_restarts: int,
     extra: ExtraOf | None = None,
 ) -> Objective:
-    """One restart's loss: the mean distance over the observed rounds, and the image priors."""
-    sides = [
-        _side(case, search.distance, seen, trial, adapt, gradient)
-        for seen, trial in zip(case.observed, trials, strict=True)
+    """Loss of every restart: mean distance over the observed rounds, and the image priors."""
+    gradient = plain_gradient if n_restarts == 1 else functional_gradient
+    if labels is not None and n_restarts > 1:  # of labels, vmap takes the loss apart in Python
+        labels = one_hot(labels, case.n_classes).to(case.dtype)
+    targets = [delta_to_gradient(seen.update, case.knowledge) for seen in case.observed]
+    distances = [search.distance(as_row(target)) for target in targets]
+    sent = [
+        {name: value.detach().requires_grad_(n_restarts == 1) for name, value in seen.items()}
+        for seen in (seen.parameters for seen in case.observed)
     ]
 
     def given(variables: Variables) -> Any:
@@ -295,66 +298,46 @@ def objective(
             return extra(variables)
         return variables[LABELS].softmax(dim=1) if labels is None else labels
 
-    def loss(variables: Variables) -> Tensor:
+    def one(variables: Variables) -> tuple[list[Parameters], list[Tensor]]:
         beside = given(variables)
-        found = sides[0](variables, beside)
-        for side in sides[1:]:
-            found = found + side(variables, beside)
-        if len(sides) > 1:
-            found = found / len(sides)
-        return with_priors(found, search, variables["x"])
+        found = [
+            trial(case.victim.loss, parameters, variables, beside, gradient)
+            for trial, parameters in zip(trials, sent, strict=True)
+        ]
+        if adapt is not None:
+            found = [adapt(made, target) for made, target in zip(found, targets, strict=True)]
+        return found, [prior(variables["x"]) for prior in search.priors]
 
-    return loss
+    def losses(variables: Variables) -> Losses:
+        if n_restarts == 1:  # by plain autograd, which costs less
+            found, priors = one({name: value.squeeze(0) for name, value in variables.items()})
+            rows = [row_of(made, target) for made, target in zip(found, targets, strict=True)]
+            priors = [prior[None] for prior in priors]
+        else:
+            found, priors = vmap(one)(variables)
+            rows = [rows_of(made, target) for made, target in zip(found, targets, strict=True)]
+        total = distances[0](rows[0])
+        for against, row in zip(distances[1:], rows[1:], strict=True):
+            total = total + against(row)
+        return sum(priors, start=total / len(rows) if len(rows) > 1 else total)
 
-
-def with_priors(distance: Tensor, search: Search, x: Tensor) -> Tensor:
-    """The distance and what the search's image priors add."""
-    for prior in search.priors:
-        distance = distance + prior(x)
-    return distance
-
-
-def _side(
-    case: Case,
-    distance: Distance,
-    seen: Observed,
-    trial: Trial,
-    adapt: Adaptation | None,
-    gradient: GradientOf,
-) -> Callable[[Variables, Any], Tensor]:
-    target = delta_to_gradient(seen.update, case.knowledge)
-    against = distance(target)
-    sent = {name: value.detach() for name, value in seen.parameters.items()}
-    if gradient is plain_gradient:
-        sent = {name: value.requires_grad_() for name, value in sent.items()}
-
-    def side(variables: Variables, extra: Any) -> Tensor:
-        found = trial(case.victim.loss, sent, variables, extra, gradient)
-        return against(found if adapt is None else adapt(found, target))
-
-    return side
+    return losses
 
 
-def _one(plain: Objective, variables: Variables, image: ImageOf | None) -> tuple[Losses, Variables]:
-    leaves = {name: value[0].detach().requires_grad_() for name, value in variables.items()}
-    loss = plain(leaves if image is None else {**leaves, "x": image(leaves["x"])})
-    slopes = torch.autograd.grad(loss, tuple(leaves.values()), materialize_grads=True)
-    found = {name: value[None] for name, value in zip(leaves, slopes, strict=True)}
-    return loss.detach()[None], found
-
-
-def at_each_row(
-    at_once: Objective, search: Search, variables: Variables
+def losses_and_slopes(
+    objective: Objective, search: Search, variables: Variables
 ) -> tuple[Losses, Variables]:
-    """Losses and slopes of all rows, by a function of all of them.
+    """Losses of all rows and their slopes.
 
     No distance depends on another row's images, so the slopes of the sum are all theirs.
     """
     leaves = {name: value.detach().requires_grad_() for name, value in variables.items()}
-    losses = at_once({**leaves, "x": imaged(leaves["x"], search.image)})
+    losses = objective({**leaves, "x": imaged(leaves["x"], search.image)})
     if search.coupling is not None:
         losses = losses + search.coupling(leaves["x"])
-    slopes = torch.autograd.grad(losses.sum(), tuple(leaves.values()), materialize_grads=True)
+    slopes = torch.autograd.grad(
+        losses, tuple(leaves.values()), torch.ones_like(losses), materialize_grads=True
+    )
     return losses.detach(), dict(zip(leaves, slopes, strict=True))
 
 

@@ -20,14 +20,15 @@ from fedsec.inversion.attack import (
     ExtraOf,
     Search,
     Watch,
-    at_each_row,
     descend,
     invert,
+    losses_and_slopes,
     rebuilt,
     start_of,
-    with_priors,
 )
 from fedsec.inversion.case import Case, Reconstruction, delta_to_gradient
+from fedsec.inversion.distances import rows_of
+from fedsec.inversion.optimisers import Losses
 from fedsec.inversion.trials import Variables, at_start, functional_gradient
 
 
@@ -72,18 +73,25 @@ def invert_each(
     first = cases[0]
     sent = {name: value.detach() for name, value in first.observed[0].parameters.items()}
 
-    def one(moved: Variables, target: Parameters, known: Variables) -> Tensor:
+    against = search.distance(target)
+
+    def one(
+        moved: Variables, target: Parameters, known: Variables
+    ) -> tuple[Parameters, list[Tensor]]:
         every = {**known, **moved}
         trial = at_start(first.victim.loss, sent, every, extra(every), functional_gradient)
         trial = trial if adapt is None else adapt(trial, target)
-        return with_priors(search.distance(target)(trial), search, moved["x"])
+        return trial, [prior(moved["x"]) for prior in search.priors]
 
     at_once = vmap(one)
+
+    def losses(moved: Variables) -> Losses:
+        trials, priors = at_once(moved, target, known)
+        return sum(priors, start=against(rows_of(trials, target)))
+
     done = descend(
-        search, variables,
-        lambda: at_each_row(lambda moved: at_once(moved, target, known), search, variables),
-        generator, watch,
-    )  # fmt: skip
+        search, variables, lambda: losses_and_slopes(losses, search, variables), generator, watch
+    )
     return [
         rebuilt(case, search, done, slice(n * place, n * (place + 1)), None, 1)
         for place, case in enumerate(cases)

@@ -1,8 +1,9 @@
 """What an attack differentiates: a client's loss as a function of parameters, images and extras.
 
 A loss is `loss(parameters, x, extra) -> scalar`, the mean over the images. Of a classifier `extra`
-is the labels; of another model it is whatever else its loss depends on: of a denoiser the time
-steps and the noise (`fedsec.inversion.denoiser`). No attack knows more.
+is the labels or class probabilities, and it must take both; of another model it is whatever else
+its loss depends on: of a denoiser the time steps and the noise (`fedsec.inversion.denoiser`). No
+attack knows more.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from fedsec.federated.privacy import (
 from fedsec.inversion.adapt import ADAPTATIONS, LEAST, UNSENT, adaptation_to
 from fedsec.inversion.attack import Search, invert
 from fedsec.inversion.case import Case, Observed
-from fedsec.inversion.distances import Distance, cosine, squared
+from fedsec.inversion.distances import Distance, as_row, cosine, row_of, squared
 from fedsec.inversion.optimisers import Adam
 from fedsec.inversion.trials import at_start, functional_gradient
 from tests.fedsec.inversion.cases import digits, generator, of_gradient, smooth_net
@@ -73,8 +73,10 @@ def test_the_truth_fits_no_worse_than_before(
 ) -> None:
     observed = sent(*defences)
     adapted = adaptation_to(*defences)(TRUTH, observed)
-    against = distance(observed)
-    assert float(against(adapted)) <= float(against(TRUTH)) + 1e-12
+    against = distance(as_row(observed))
+    assert float(against(row_of(adapted, observed))) <= (
+        float(against(row_of(TRUTH, observed))) + 1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["clip", "soteria"])
@@ -88,14 +90,14 @@ def test_where_nothing_is_drawn_or_guessed_it_fits_exactly(name: str) -> None:
 def test_side_by_side_is_one_by_one(defences: tuple[Defence, ...]) -> None:
     """Losses and slopes in the images, through the trial and the adaptation."""
     observed = sent(*defences)
-    adapt, against = adaptation_to(*defences), squared(observed)
+    adapt, against = adaptation_to(*defences), squared(as_row(observed))
     parameters = CASE.victim.parameters
 
     def loss(x: torch.Tensor) -> torch.Tensor:
         found = at_start(
             CASE.victim.loss, parameters, {"x": x}, IMAGES.y, functional_gradient
         )  # fmt: skip
-        return against(adapt(found, observed))
+        return against(row_of(adapt(found, observed), observed))[0]
 
     x = torch.rand(3, *IMAGES.x.shape, generator=generator(), dtype=torch.float64)
     slopes = vmap(grad(loss))(x)
@@ -137,7 +139,7 @@ def test_a_trial_of_zeros_is_finite_and_so_is_its_slope(defences: tuple[Defence,
     zeros = {name: torch.zeros_like(value) for name, value in TRUTH.items()}
 
     def loss(trial: Parameters) -> torch.Tensor:
-        return squared(observed)(adapt(trial, observed))
+        return squared(as_row(observed))(row_of(adapt(trial, observed), observed))[0]
 
     slopes = grad(loss)(zeros)
     assert bool(loss(zeros).isfinite()) and bool(flatten(slopes).isfinite().all())
@@ -188,7 +190,8 @@ def test_soft_signs_have_the_signs_and_nearly_the_size() -> None:
     for name, value in adapted.items():
         assert torch.equal(value.sign(), TRUTH[name].sign())
         assert (value.abs() <= observed[name].abs() * (1 + 1e-12)).all()
-    assert float(cosine(observed)(adapted)) < 0.5 * float(cosine(observed)(TRUTH))
+    against = cosine(as_row(observed))
+    assert float(against(row_of(adapted, observed))) < 0.5 * float(against(row_of(TRUTH, observed)))
 
 
 def test_the_order_of_cutting_and_clipping_does_not_matter() -> None:

@@ -16,7 +16,7 @@ from fedsec.inversion.denoiser import (
     refuse_unfit_denoiser,
     victim_of,
 )
-from fedsec.inversion.distances import squared
+from fedsec.inversion.distances import as_row, row_of, squared
 from fedsec.inversion.trials import plain_gradient
 from tests.fedsec.inversion.cases import SHAPE, generator
 from tests.fedsec.inversion.denoisers import client_of, small_model, small_victim
@@ -27,7 +27,8 @@ def distance_at(subject, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:  # type: 
     sent = {name: value.clone().requires_grad_() for name, value in
             subject.victim.parameters.items()}  # fmt: skip
     found = plain_gradient(subject.victim.loss, sent, x, (t, eps))
-    return squared(subject.observed[0].update.tensors)(found)
+    wanted = subject.observed[0].update.tensors
+    return squared(as_row(wanted))(row_of(found, wanted))[0]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

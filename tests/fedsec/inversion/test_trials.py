@@ -7,7 +7,7 @@ from torch.func import vmap
 from fedsec.core.functional import flatten
 from fedsec.errors import SettingsError
 from fedsec.inversion.case import delta_to_gradient
-from fedsec.inversion.distances import cosine
+from fedsec.inversion.distances import as_row, cosine, row_of
 from fedsec.inversion.trials import (
     at_start,
     functional_gradient,
@@ -68,10 +68,10 @@ def test_one_step_is_one_gradient_however_it_is_believed_to_come_about() -> None
     loss, sent = case.victim.loss, case.victim.parameters
     update = case.observed[0].update
     other = digits([10, 11, 12, 13]).x
-    against = cosine(delta_to_gradient(update, case.knowledge))
+    against = cosine(as_row(delta_to_gradient(update, case.knowledge)))
     at_zero = {"x": other, "alpha": torch.tensor(0.0, dtype=torch.float64)}
     found = [
-        against(trial(loss, sent, at_zero, FOUR.y, functional_gradient))
+        against(row_of(trial(loss, sent, at_zero, FOUR.y, functional_gradient), sent))
         for trial in (at_start, simulated(0.3, [range(4)]), surrogate(update.tensors))
     ]
     assert float(found[0]) > 1e-3
@@ -99,7 +99,8 @@ def test_the_gap_of_the_approximation_falls_as_the_square_of_the_rate() -> None:
         found = at_start(
             case.victim.loss, case.victim.parameters, {"x": FOUR.x}, FOUR.y, functional_gradient
         )
-        gaps.append(float(cosine(delta_to_gradient(update, case.knowledge))(found)))
+        sent = delta_to_gradient(update, case.knowledge)
+        gaps.append(float(cosine(as_row(sent))(row_of(found, sent))))
     ratios = [one / two for one, two in zip(gaps, gaps[1:], strict=False)]
     assert all(3.5 < ratio < 4.5 for ratio in ratios), ratios
 
