@@ -7,9 +7,10 @@ and buffers by name, in the order of `net.named_parameters()`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,40 @@ def call(net: nn.Module, state: State, x: Tensor) -> Tensor:
     return output
 
 
+def as_function(net: nn.Module) -> Callable[..., Tensor]:
+    """The network as a function (parameters, buffers, *inputs) -> output.
+
+    What `torch.func.functional_call` gives, for many calls: where each name lies, and which tensors
+    have two names, is looked up once, as that takes longer than a small layer. Modules and names
+    are those of now; a tensor that a module replaces in a call, instead of writing to it, is lost.
+    """
+    places: dict[int, list[tuple[dict[str, Any], str]]] = {}
+    tensors: dict[str, int] = {}
+    for prefix, module in net.named_modules(remove_duplicate=False):
+        for store in (module._parameters, module._buffers):
+            for key, value in store.items():
+                if value is not None:
+                    places.setdefault(id(value), []).append((store, key))
+                    tensors[f"{prefix}.{key}" if prefix else key] = id(value)
+    by_name = {name: places[tensor] for name, tensor in tensors.items()}
+
+    def function(parameters: Parameters, buffers: Parameters, *inputs: Any) -> Tensor:
+        kept = []
+        try:
+            for given in (parameters, buffers):
+                for name, value in given.items():
+                    for store, key in by_name[name]:
+                        kept.append((store, key, store[key]))
+                        store[key] = value
+            output: Tensor = net(*inputs)
+            return output
+        finally:
+            for store, key, value in reversed(kept):
+                store[key] = value
+
+    return function
+
+
 def gradient(
     loss: Tensor, parameters: Mapping[str, Tensor], *, differentiable: bool = False
 ) -> Parameters:
@@ -92,17 +127,6 @@ def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Parameters:
         name: piece.view_as(value)
         for (name, value), piece in zip(like.items(), pieces, strict=True)
     }
-
-
-def has_tied_weights(net: nn.Module) -> bool:
-    """Whether a tensor of the network has two names.
-
-    Where none has, `functional_call` need not look for them at every call (`tie_weights=False`),
-    which takes longer than a small layer.
-    """
-    tensors: list[Tensor] = [v for _, v in net.named_parameters(remove_duplicate=False)]
-    tensors += [v for _, v in net.named_buffers(remove_duplicate=False)]
-    return len({id(value) for value in tensors}) < len(tensors)
 
 
 def has_batch_statistics(net: nn.Module) -> bool:

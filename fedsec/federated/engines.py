@@ -24,15 +24,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn.functional import cross_entropy
 
 from fedsec.core.functional import (
     Parameters,
     State,
+    as_function,
     gradient,
     has_batch_statistics,
-    has_tied_weights,
 )
 from fedsec.core.record import Kind, Update
 from fedsec.data.images import Images
@@ -173,12 +173,10 @@ def side_by_side(
 
 def _forward(net: nn.Module, state: State) -> Callable[[list[Tensor], Tensor], Tensor]:
     """(stacked parameters, (client, sample, ...)) -> (client, sample, class)."""
-    names, tied = list(state.parameters), has_tied_weights(net)
+    names, call = list(state.parameters), as_function(net)
 
     def one(parameters: list[Tensor], x: Tensor) -> Tensor:
-        named = dict(zip(names, parameters, strict=True))
-        output: Tensor = functional_call(net, (named, state.buffers), (x,), tie_weights=tied)
-        return output
+        return call(dict(zip(names, parameters, strict=True)), state.buffers, x)
 
     stacked: Callable[[list[Tensor], Tensor], Tensor] = vmap(one, randomness="different")
     return stacked

@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from fedsec.core.functional import Parameters, State, double_backward, state_of
+from fedsec.core.functional import Parameters, State, as_function, double_backward, state_of
 from fedsec.diffusion.model import DiffusionModel
 from fedsec.diffusion.objectives import Predict, diffusion_loss, to_model_space
 from fedsec.diffusion.schedule import NoiseSchedule
@@ -103,14 +102,13 @@ def _made(
     net: nn.Module, state: State, schedule: NoiseSchedule, objective: str, weight: str,
     time_map: Tensor | None,
 ) -> DiffusionVictim:  # fmt: skip
-    buffers = dict(state.buffers)
+    buffers, call = dict(state.buffers), as_function(net)
 
     def loss(parameters: Parameters, x: Tensor, extra: Extra) -> Tensor:
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             told = t if time_map is None else _mapped(time_map, t)
             with double_backward():
-                output: Tensor = functional_call(net, (parameters, buffers), (x_t, told))
-            return output
+                return call(parameters, buffers, x_t, told)
 
         t, eps = extra
         if t.is_floating_point():

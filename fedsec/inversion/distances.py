@@ -86,28 +86,28 @@ def rows_of(tensors: Parameters, like: Parameters) -> Rows:
 class _OneLessCosine(torch.autograd.Function):
     """1 - cosine of rows with rows of length one; of a zero row it is 1.
 
-    What is left of `wanted` across the trial has the length of the sine, and 1 - cos is
-    sin^2 / (1 + cos): without the cancellation by which single precision cannot tell angles below
-    3e-4 apart. The slope is that remainder over the trial's length. Autograd's own takes two to
-    three times as long.
+    Half the square of what is between two points of the unit sphere: without the cancellation by
+    which single precision cannot tell angles below 3e-4 apart. With d = trial / |trial| - wanted
+    the slope is (d (1 - |d|^2 / 2) - wanted |d|^2 / 2) / |trial|. Autograd's own takes two to three
+    times as long.
     """
 
     @staticmethod
     def forward(ctx: Any, trial: Tensor, wanted: Tensor) -> Tensor:
         least = torch.finfo(trial.dtype).tiny ** 0.5
-        length = torch.linalg.vector_norm(trial, dim=1).clamp_(min=least)
-        dots = trial @ wanted[0] if len(wanted) == 1 else (trial * wanted).sum(1)
-        cosines = dots / length
-        across = torch.addcmul(wanted, trial, (cosines / length)[:, None], value=-1)
-        ctx.save_for_backward(across, length)
-        near = torch.linalg.vector_norm(across, dim=1).square_() / (1 + cosines)
-        return torch.where(cosines > 0, near, 1 - cosines)
+        length = torch.linalg.vector_norm(trial, dim=1, keepdim=True).clamp_(min=least)
+        between = trial.div(length).sub_(wanted)
+        half = torch.linalg.vector_norm(between, dim=1, keepdim=True).square_().mul_(0.5)
+        ctx.save_for_backward(between, wanted, length, half)
+        return torch.where(length > least, half, 1).squeeze(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        across, length = ctx.saved_tensors
-        return across * (-slope / length)[:, None], None
+        between, wanted, length, half = ctx.saved_tensors
+        scale = slope[:, None] / length
+        along = scale * half
+        return torch.mul(between, scale - along).addcmul_(wanted, along, value=-1), None
 
 
 def _one_less_cosine(trial: Rows, wanted: Float[Tensor, "target entry"]) -> Float[Tensor, " row"]:

@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from fedsec.core.functional import Parameters, State, has_tied_weights, state_of
+from fedsec.core.functional import Parameters, State, as_function, state_of
 from fedsec.errors import SettingsError
 
 Loss = Callable[[Parameters, Tensor, Any], Tensor]
@@ -74,11 +73,10 @@ def classifier(
 
 
 def _classifier(net: nn.Module, state: State) -> Victim:
-    buffers, tied = dict(state.buffers), has_tied_weights(net)
+    buffers, call = dict(state.buffers), as_function(net)
 
     def loss(parameters: Parameters, x: Tensor, extra: Tensor) -> Tensor:
-        logits = functional_call(net, (parameters, buffers), (x,), tie_weights=tied)
-        return cross_entropy(logits, extra)
+        return cross_entropy(call(parameters, buffers, x), extra)
 
     parameters = {name: value.detach() for name, value in state.parameters.items()}
     return Victim(loss, parameters, net, buffers)

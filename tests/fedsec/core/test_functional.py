@@ -9,12 +9,12 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from fedsec.core.functional import (
+    as_function,
     call,
     double_backward,
     flatten,
     gradient,
     has_batch_statistics,
-    has_tied_weights,
     load_state,
     state_of,
     unflatten,
@@ -85,10 +85,44 @@ def test_batch_statistics_are_seen(net: nn.Module) -> None:
     assert not has_batch_statistics(nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4)))
 
 
-def test_tied_weights_are_seen(net: nn.Module) -> None:
-    assert not has_tied_weights(net)
-    inner = nn.Linear(4, 4)
-    assert has_tied_weights(nn.Sequential(inner, nn.Tanh(), inner))
-    last = nn.Linear(4, 4)
+def test_a_network_as_a_function_is_the_functional_call(net: nn.Module) -> None:
+    state = state_of(net)
+    moved = {name: value + 1 for name, value in state.parameters.items()}
+    x = torch.randn(5, 3)
+    own = dict(net.named_parameters())
+    before = state_of(net)
+    assert_close(
+        as_function(net.eval())(moved, state.buffers, x),
+        functional_call(net, (moved, state.buffers), (x,)),
+        rtol=0, atol=0,
+    )  # fmt: skip
+    for name, value in net.named_parameters():
+        assert value is own[name]
+        assert_close(value.detach(), before.parameters[name], rtol=0, atol=0)
+
+
+def test_running_statistics_are_written_where_they_were_given(net: nn.Module) -> None:
+    state, expected = state_of(net), state_of(net)
+    x = torch.randn(5, 3)
+    as_function(net.train())(state.parameters, state.buffers, x)
+    functional_call(net, (expected.parameters, expected.buffers), (x,))
+    assert state.buffers.keys() == expected.buffers.keys() and state.buffers
+    for name, value in expected.buffers.items():
+        assert_close(state.buffers[name], value, rtol=0, atol=0)
+
+
+def test_both_names_of_a_tensor_are_given() -> None:
+    inner, last = nn.Linear(4, 4), nn.Linear(4, 4)
     last.weight = inner.weight
-    assert has_tied_weights(nn.Sequential(inner, last))
+    net = nn.Sequential(inner, nn.Tanh(), inner, last)
+    moved = {name: value.detach() + 1 for name, value in net.named_parameters()}
+    x = torch.rand(3, 4)
+    assert_close(as_function(net)(moved, {}, x), functional_call(net, moved, (x,)))
+
+
+def test_a_call_that_fails_leaves_the_network_as_it_was(net: nn.Module) -> None:
+    state = state_of(net)
+    own = dict(net.named_parameters())
+    with pytest.raises(RuntimeError):
+        as_function(net)(state.parameters, state.buffers, torch.rand(5, 7))
+    assert all(value is own[name] for name, value in net.named_parameters())
