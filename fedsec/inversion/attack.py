@@ -208,11 +208,11 @@ class _Best:
         self.lowest = torch.full((len(x),), inf, device=x.device, dtype=x.dtype)
 
     def keep(self, losses: Losses, slopes: Variables, variables: Variables) -> bool:
-        """Take what is better; whether all losses and slopes are finite."""
+        """Take what is better; whether the sum of all losses and slopes is finite."""
         better = losses < self.lowest
         self.lowest = torch.where(better, losses, self.lowest)
         _keep_all(self.kept, variables, better)
-        return bool(_finite(losses, slopes).all())
+        return isfinite(float(sum((value.sum() for value in slopes.values()), start=losses.sum())))
 
 
 class _BestOfOne(_Best):

@@ -2,9 +2,9 @@
 
 Rows        a distance is a function of the target that gives a function of the trial: what depends
             on the target alone is computed once. A trial is a row of all its entries for each
-            restart (`row_of`, `rows_of`). A target is tensors by name with a first dimension of
-            rows: one for all restarts (`as_row`), or one for each. The answer is a loss a row, and
-            no row depends on another.
+            restart (`row_of`, `rows_of`), which a distance may write over. A target is tensors by
+            name with a first dimension of rows: one for all restarts (`as_row`), or one for each.
+            The answer is a loss a row, and no row depends on another.
 Scale       all distances are free of the gradient's scale, or divided by it: a trained network's
             gradient can be orders of magnitude smaller than an untrained one's, where the smallest
             steps of an optimiser would stall.
@@ -89,25 +89,30 @@ class _OneLessCosine(torch.autograd.Function):
     Half the square of what is between two points of the unit sphere: without the cancellation by
     which single precision cannot tell angles below 3e-4 apart. With d = trial / |trial| - wanted
     the slope is (d (1 - |d|^2 / 2) - wanted |d|^2 / 2) / |trial|. Autograd's own takes two to three
-    times as long.
+    times as long; both d and slope are written over the trial, as fresh memory costs more than the
+    arithmetic.
     """
 
     @staticmethod
     def forward(ctx: Any, trial: Tensor, wanted: Tensor) -> Tensor:
         least = torch.finfo(trial.dtype).tiny ** 0.5
         length = torch.linalg.vector_norm(trial, dim=1, keepdim=True).clamp_(min=least)
-        between = trial.div(length).sub_(wanted)
+        between = trial.detach().div_(length).sub_(wanted)
         half = torch.linalg.vector_norm(between, dim=1, keepdim=True).square_().mul_(0.5)
-        ctx.save_for_backward(between, wanted, length, half)
+        ctx.between = between
+        ctx.save_for_backward(wanted, length, half)
         return torch.where(length > least, half, 1).squeeze(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        between, wanted, length, half = ctx.saved_tensors
+        wanted, length, half = ctx.saved_tensors
+        between, ctx.between = ctx.between, None
+        if between is None:
+            raise RuntimeError("this cosine has been differentiated, which can be done once")
         scale = slope[:, None] / length
         along = scale * half
-        return torch.mul(between, scale - along).addcmul_(wanted, along, value=-1), None
+        return between.mul_(scale - along).addcmul_(wanted, along, value=-1), None
 
 
 def _one_less_cosine(trial: Rows, wanted: Float[Tensor, "target entry"]) -> Float[Tensor, " row"]:
