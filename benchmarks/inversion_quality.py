@@ -97,12 +97,13 @@ def main() -> None:
     work = given.work or ROOT / "build" / "benchmarks" / "inversion_quality.jsonl"
     cells = Cells(work)
     path = folder / "inversion_quality.json"
-    result: dict[str, Any] = {"parts": {}}
-    if path.exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-    result["question"] = __doc__.strip().splitlines()[0]
+    result: dict[str, Any] = {}
     for name in given.parts:
         found = measure(name, given, cells)
+        result = {"parts": {}}  # read only now: another run may have written its parts meanwhile
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+        result["question"] = __doc__.strip().splitlines()[0]
         result["parts"][called(name, given)] = found
         if name == "gap" and not given.small:
             gap.draw(found["found"])

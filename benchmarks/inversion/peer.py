@@ -15,7 +15,6 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -31,9 +30,8 @@ from benchmarks.inversion.tiny import ACTIVATIONS, N_CLASSES, tiny_net
 from benchmarks.machine import ONE_THREAD, PEERS_PYTHON, ROOT
 from fedsec.core.rng import torch_stream
 from fedsec.inversion.attacks import DLG, InvertingGradients
-from fedsec.inversion.attacks.knowing import invert_told, known_labels, labels_of
+from fedsec.inversion.attacks.knowing import invert_told, known_labels
 from fedsec.inversion.audit.subject import Subject
-from fedsec.inversion.case import Case
 from fedsec.inversion.scores import score
 from fedsec.inversion.starts import noise
 
@@ -83,19 +81,18 @@ def _ours(
     def given(*_: Any) -> torch.Tensor:
         return start
 
-    attack: DLG | InvertingGradients = DLG(iterations=key["iterations"], start=given)
-    labels: Callable[[Case], torch.Tensor | None] = known_labels
-    if key["attack"] == "inverting-gradients":
-        attack = InvertingGradients(iterations=key["iterations"], start=given, tv=0.0)
-        labels = labels_of
-    search = attack.search()
-    if key["attack"] == "inverting-gradients" and key["by"] != NO_TV:
-        search = replace(search, priors=(their_total_variation,))
+    if key["attack"] == "dlg":
+        search = DLG(iterations=key["iterations"], start=given).search()
+    else:
+        search = replace(
+            InvertingGradients(iterations=key["iterations"], start=given, tv=0.0).search(),
+            priors=() if key["by"] == NO_TV else (their_total_variation,),
+        )
     case = subject.case(subject.facts)
     DLG(iterations=1)(case, generator=torch_stream(0, "warm-up"))  # the first call takes longer
     began = time.process_time()
     generator = torch_stream(key["client"], "attack")
-    found = invert_told(case, search, labels, generator=generator, adapt=None, watch=None)
+    found = invert_told(case, search, known_labels, generator=generator, adapt=None, watch=None)
     return found.x, time.process_time() - began, {}
 
 

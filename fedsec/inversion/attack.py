@@ -289,8 +289,11 @@ def objective(
     targets = [delta_to_gradient(seen.update, case.knowledge) for seen in case.observed]
     distances = [search.distance(as_row(target)) for target in targets]
     sent = [
-        {name: value.detach().requires_grad_(n_restarts == 1) for name, value in seen.items()}
-        for seen in (seen.parameters for seen in case.observed)
+        {
+            name: value.detach().requires_grad_(n_restarts == 1)
+            for name, value in seen.parameters.items()
+        }
+        for seen in case.observed
     ]
 
     def given(variables: Variables) -> Any:
