@@ -27,6 +27,7 @@ from torch.func import vmap
 from torch.nn.functional import one_hot
 
 from fedsec.core.functional import Parameters
+from fedsec.core.memory import keep_freed_memory
 from fedsec.errors import SettingsError
 from fedsec.inversion.case import Case, Reconstruction, delta_to_gradient
 from fedsec.inversion.distances import Distance, as_row, cosine, row_of, rows_of
@@ -37,8 +38,8 @@ from fedsec.inversion.trials import (
     Trial,
     Variables,
     at_start,
+    descended_gradient,
     functional_gradient,
-    plain_gradient,
 )
 
 Adaptation = Callable[[Parameters, Parameters], Parameters]
@@ -164,6 +165,7 @@ def descend(
 ) -> Descent:
     """Move the variables, in place, to where `evaluate` gives least."""
     watch = Watch() if watch is None else watch
+    keep_freed_memory()
     begun = time.perf_counter()
     stepper = search.optimiser.begin(variables)
     x = variables["x"]
@@ -283,7 +285,7 @@ def objective(
     extra: ExtraOf | None = None,
 ) -> Objective:
     """Loss of every restart: mean distance over the observed rounds, and the image priors."""
-    gradient = plain_gradient if n_restarts == 1 else functional_gradient
+    gradient = descended_gradient() if n_restarts == 1 else functional_gradient
     if labels is not None and n_restarts > 1:  # of labels, vmap takes the loss apart in Python
         labels = one_hot(labels, case.n_classes).to(case.dtype)
     targets = [delta_to_gradient(seen.update, case.knowledge) for seen in case.observed]

@@ -8,7 +8,7 @@
                   the line is learnt too (SME: Zhu, Yao, Blaschko, 2023, Surrogate model extension)
 
 All give a mean of gradients, so they compare with `case.delta_to_gradient`. The gradient operator
-is an argument: `plain_gradient` for one restart, `torch.func`'s for many at once.
+is an argument: `descended_gradient` for one restart, `torch.func`'s for many at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fedsec.core.functional import Parameters
+from fedsec.core.twice import ConstantParameters
 from fedsec.errors import SettingsError
 from fedsec.inversion.victim import Loss
 
@@ -37,10 +38,27 @@ ALPHA = "alpha"
 
 def plain_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
     """By autograd, with a graph of its own; the parameters must track gradients."""
-    found = torch.autograd.grad(
-        loss(parameters, x, extra), tuple(parameters.values()), create_graph=True
-    )
-    return dict(zip(parameters, found, strict=True))
+    return _gradient(loss(parameters, x, extra), parameters)
+
+
+def descended_gradient() -> GradientOf:
+    """As `plain_gradient`, for a descent by the images: in its graph leaf parameters are constants.
+
+    All calls are of one network and one form of images: where the first finds no layer that gains
+    from it (`core.twice`), the others do not look.
+    """
+    gains = True
+
+    def gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
+        nonlocal gains
+        if not gains or not all(value.is_leaf for value in parameters.values()):
+            return plain_gradient(loss, parameters, x, extra)
+        with ConstantParameters(x) as layers:
+            value = loss(parameters, x, extra)
+        gains = layers.gained
+        return _gradient(value, parameters)
+
+    return gradient
 
 
 def functional_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
@@ -103,3 +121,8 @@ def surrogate(change: Parameters) -> Trial:
         return gradient(loss, between, variables["x"], labels)
 
     return trial
+
+
+def _gradient(value: Tensor, parameters: Parameters) -> Parameters:
+    found = torch.autograd.grad(value, tuple(parameters.values()), create_graph=True)
+    return dict(zip(parameters, found, strict=True))

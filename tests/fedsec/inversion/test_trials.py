@@ -4,12 +4,15 @@ import pytest
 import torch
 from torch.func import vmap
 
+from fedsec.core import twice
 from fedsec.core.functional import flatten
 from fedsec.errors import SettingsError
+from fedsec.inversion import trials
 from fedsec.inversion.case import delta_to_gradient
 from fedsec.inversion.distances import as_row, cosine, row_of
 from fedsec.inversion.trials import (
     at_start,
+    descended_gradient,
     functional_gradient,
     plain_gradient,
     simulated,
@@ -35,7 +38,33 @@ def test_both_gradient_operators_agree() -> None:
     torch.testing.assert_close(plain[name].detach(), case.observed[0].update.tensors[name])
 
 
-@pytest.mark.parametrize("gradient", [plain_gradient, functional_gradient])
+@pytest.mark.parametrize(("large", "looked"), [(0, 3), (2**15, 1)])
+def test_a_descent_has_the_plain_gradient(monkeypatch, large: int, looked: int) -> None:
+    """Layers of small maps are looked at once, and are torch's from then on."""
+    made = []
+
+    class Watched(twice.ConstantParameters):
+        def __init__(self, images: torch.Tensor) -> None:
+            super().__init__(images)
+            made.append(self)
+
+    monkeypatch.setattr(trials, "ConstantParameters", Watched)
+    monkeypatch.setattr(twice, "LARGE", large)
+    victim = of_gradient(smooth_net(), FOUR).victim
+    gradient = descended_gradient()
+    for seed in range(3):
+        x = torch.rand(FOUR.x.shape, generator=torch.Generator().manual_seed(seed)).double()
+        x.requires_grad_()
+        found = []
+        for way in (gradient, plain_gradient):
+            slopes = way(victim.loss, tracked(victim.parameters), x, FOUR.y)
+            total = flatten(slopes).square().sum()
+            found.append((total.detach(), *torch.autograd.grad(total, x)))
+        torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
+    assert len(made) == looked
+
+
+@pytest.mark.parametrize("gradient", [plain_gradient, functional_gradient, descended_gradient()])
 def test_simulated_steps_are_those_of_sgd(gradient) -> None:
     case = of_local_steps(smooth_net(), FOUR, 0.3, BATCHES)
     target = delta_to_gradient(case.observed[0].update, case.knowledge)
