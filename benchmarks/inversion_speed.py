@@ -1,11 +1,14 @@
 """How fast is an attack here: beside a plain loop, with many restarts, and through local steps?
 
-    python -m benchmarks.inversion_speed [--parts loop restarts steps] [--repeats 7] [--small]
+    python -m benchmarks.inversion_speed [--parts loop restarts layers steps] [--repeats 7]
+        [--small]
 
 loop      Inverting Gradients without total variation on the tiny network (two convolutions, ReLU,
           images of 3 x 8 x 8), batches of 1 and 8, beside the loop that one writes by hand for it:
           iterations a CPU second on one thread.
 restarts  eight restarts at once beside eight runs one after the other: the same work, CPU seconds.
+layers    Inverting Gradients on larger networks and images: with layers made for a second pass
+          (`fedsec.core.twice`) beside autograd's own, CPU seconds.
 steps     AGIC beside the simulation at eight local steps on Fashion-MNIST, the networks of
           `inversion_quality`: CPU seconds an iteration; and the CPU seconds that each needs for the
           same PSNR, from runs of rising length (the rate falls along the length of each run).
@@ -22,6 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -43,13 +47,21 @@ from fedsec.core.record import Knowledge
 from fedsec.core.rng import torch_stream
 from fedsec.inversion.attacks import AGIC, InvertingGradients, Simulation
 from fedsec.inversion.audit.subject import Subject
+from fedsec.inversion.case import Case
+from fedsec.inversion.trials import plain_gradient
 
 BATCHES = (1, 8)
 N_RESTARTS = 8
 STEPS, STEP_BATCHES = 8, (1, 4)
 LENGTHS = (25, 50, 100, 200)
 DATA = "fashion-mnist"
+PARTS = ("loop", "restarts", "layers", "steps")
 BARS = {"loop": 0.9, "restarts": 2.5, "steps": 0.4}
+LAYERS = (
+    ("fashion-mnist", "convnet", False), ("fashion-mnist", "resnet", False),
+    ("cifar10", "convnet", True), ("cifar10", "resnet", True),
+)  # fmt: skip
+LAYER_BATCHES = (1, 8, 32)
 
 
 def plain(
@@ -134,6 +146,37 @@ def restarts(n_iterations: int, repeats: int) -> dict[str, Any]:
             "ratio": min(took["one after the other"]) / min(took["at once"]),
         }
     return found
+
+
+def layers(n_iterations: int, repeats: int) -> dict[str, Any]:
+    """With our layers, and with autograd's own."""
+    found: dict[str, Any] = {}
+    for name, net, wide in LAYERS:
+        data = images_of(name)
+        for batch in LAYER_BATCHES:
+            images = drawn(data, batch, 0)
+            subject = with_gradient(net_of(net, data, 0, wide), images, len(data.classes))
+            case = subject.case(subject.facts)
+            attack = InvertingGradients(iterations=n_iterations)
+            took = in_turn(
+                {
+                    "ours": lambda a=attack, c=case: a(c, generator=torch_stream(0, "attack")),
+                    "autograd's": lambda a=attack, c=case: _with_autograds_layers(a, c),
+                },
+                repeats,
+            )
+            what = f"{name}, {'wide ' if wide else ''}{net}, batch {batch}"
+            found[what] = {
+                "iterations": n_iterations, "CPU seconds": took,
+                "ratio": min(took["autograd's"]) / min(took["ours"]),
+            }  # fmt: skip
+            print(f"{what}: {found[what]['ratio']:.2f}", flush=True)
+    return found
+
+
+def _with_autograds_layers(attack: InvertingGradients, case: Case) -> None:
+    with patch("fedsec.inversion.attack.descended_gradient", lambda: plain_gradient):
+        attack(case, generator=torch_stream(0, "attack"))
 
 
 def steps(
@@ -238,6 +281,17 @@ def markdown(result: dict[str, Any]) -> str:
             f" {batch.split()[1]} | {took['at once']:.2f} | {took['one after the other']:.2f} |"
             f" {of['ratio']:.2f} | at least {BARS['restarts']} |"
         )
+    if "layers" in result:
+        lines += [
+            "",
+            "| images and network | images at once | CPU ms an iteration | with autograd's own"
+            " layers | times as fast |",
+            "|---" * 5 + "|",
+        ]
+    for what, of in result.get("layers", {}).items():
+        ours, theirs = (1000 * min(each) / of["iterations"] for each in of["CPU seconds"].values())
+        network, _, batch = what.rpartition(", batch ")
+        lines.append(f"| {network} | {batch} | {ours:.1f} | {theirs:.1f} | {of['ratio']:.2f} |")
     if "steps" not in result:
         return "\n".join(lines) + "\n"
     lines += [
@@ -260,9 +314,10 @@ def markdown(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="+", default=list(BARS), choices=BARS)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--iterations", type=int, default=200, help="of loop and restarts")
     parser.add_argument("--step-iterations", type=int, default=20, help="of steps, timed")
+    parser.add_argument("--layer-iterations", type=int, default=5, help="of layers")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--clients", type=int, default=2, help="of steps, to equal quality")
     parser.add_argument("--small", action="store_true", help="a rehearsal into build/benchmarks")
@@ -270,24 +325,27 @@ def main() -> None:
     lengths, folder = LENGTHS, RESULTS
     if given.small:
         given.iterations, given.step_iterations, given.repeats, given.clients = 20, 2, 1, 1
+        given.layer_iterations = 1
         lengths, folder = (2, 4), ROOT / "build" / "benchmarks"
     torch.set_num_threads(1)
     measured: dict[str, Callable[[], Any]] = {
         "loop": lambda: loop(given.iterations, given.repeats),
         "restarts": lambda: restarts(given.iterations, given.repeats),
+        "layers": lambda: layers(given.layer_iterations, given.repeats),
         "steps": lambda: steps(given.step_iterations, given.repeats, lengths, given.clients),
     }
     path = folder / "inversion_speed.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    result = before | record(__doc__.strip().splitlines()[0], list(range(given.clients)))
-    date = result.pop("date")
-    result |= {name: before.get(name, {}) for name in ("repeats", "dates")}
+    head = record(__doc__.strip().splitlines()[0], list(range(given.clients)))
+    date = head.pop("date")
     for name in given.parts:
-        result[name] = measured[name]()
-        result["dates"][name], result["repeats"][name] = date, given.repeats
-    write_json(path, result)
-    path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
-    print(markdown(result))
+        found = measured[name]()
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        result = before | head | {name: found}
+        for what, value in (("dates", date), ("repeats", given.repeats)):
+            result[what] = before.get(what, {}) | {name: value}
+        write_json(path, result)
+        path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    print(path.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

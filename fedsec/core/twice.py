@@ -46,9 +46,10 @@ _aten = torch.ops.aten
 class ConstantParameters(TorchFunctionMode):
     """Within it, convolutions and normalisations are made for a second pass by their input alone.
 
-    The first gradient, with a graph of its own (`create_graph`), is as always; in that graph leaves
-    that are parameters of such layers are constants. A first gradient without a graph, and all
-    other layers, are torch's. `gained` says whether there was a layer to gain from it.
+    The gradient by the parameters, taken with a graph of its own (`create_graph`), is as always. In
+    all that is differentiated after it, leaves that are parameters of such layers are constants. A
+    gradient without a graph, and all other layers, are torch's. `gained` says whether there was a
+    layer to gain from it.
 
     images  the input that the second pass is by; the first is not by it, so a layer that it goes
             into has no slope of it to compute
