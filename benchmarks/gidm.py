@@ -99,29 +99,28 @@ def main() -> None:
     given = options()
     folder = WORK if given.small else RESULTS
     prepare(given.size, given.prior_steps, given.device)
-    cells, head = Cells(given.work), record("", [])
+    cells, head = Cells(given.work), record(__doc__.strip().splitlines()[0], [])
     path = folder / "gidm.json"
-    result: dict[str, Any] = {"sizes": {}}
-    if path.exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-    result["question"] = __doc__.strip().splitlines()[0]
-    before = result["sizes"].get(given.size, {}).get("found", {})
     is_gpu = torch.device(given.device).type == "cuda"
-    found: dict[str, Any] = {
-        **{key: head[key] for key in ("date", "machine", "load_at_start", "versions")},
-        "device": torch.cuda.get_device_name(given.device) if is_gpu else given.device,
-        "options": {key: value for key, value in vars(given).items() if key not in ("work",)},
-        "found": before,
-    }  # fmt: skip
     for name in given.parts:
         keys, cell = PARTS[name]
         rows = cells.rows(name, keys(given), cell, given.processes)
-        found["found"][name] = summary(name, rows)
-        found["bars"] = bars(found["found"])
-        result["sizes"][given.size] = found
         if name == "known":
             pictures = WORK if given.small else ROOT / "docs" / "images"
             draw(rows, pictures / f"gidm_{given.size}.png")
+        result: dict[str, Any] = {"question": head["question"], "sizes": {}}
+        if path.exists():  # as it is now: other parts may have ended meanwhile
+            result = json.loads(path.read_text(encoding="utf-8"))
+        of = result["sizes"].setdefault(given.size, {"parts": {}})
+        of["parts"][name] = {
+            **{key: head[key] for key in ("date", "machine", "load_at_start", "versions")},
+            "device": torch.cuda.get_device_name(given.device) if is_gpu else given.device,
+            "options": {
+                key: value for key, value in vars(given).items() if key not in ("work", "parts")
+            },
+            "found": summary(name, rows),
+        }
+        of["bars"] = bars({part: one["found"] for part, one in of["parts"].items()})
         write_json(path, result)
         path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     print(markdown(result))

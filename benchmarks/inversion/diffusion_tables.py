@@ -11,12 +11,13 @@ from benchmarks.inversion.denoisers import SIZES, TRAINED, UNTRAINED
 from benchmarks.inversion.diffusion import EARLY, LATE, STARTS
 
 Lines = list[str]
+Summaries = list[dict[str, Any]]
 NAMED = ("victim", "t", "attack", "start", "defence")
 APART = 20.0  # dB, between GIDM and pixels from noise, at the late step
 NEAR = 10.0  # dB, between GIDM+ and all known, at the early step
 
 
-def summary(name: str, rows: list[Row]) -> list[dict[str, Any]]:
+def summary(name: str, rows: list[Row]) -> Summaries:
     """One entry a cell: quartiles over images, and what it was."""
     if name == "times":
         return [{key: row[key] for key in ("victim", "what", "clients", "right", "steps")}
@@ -40,7 +41,7 @@ def quartiles(values: list[float]) -> dict[str, float]:
     return {"low": low, "median": middle, "high": high}
 
 
-def bars(parts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def bars(parts: dict[str, Summaries]) -> dict[str, Any]:
     """What was promised, and what came out; None where it was not measured."""
     known = {(one["victim"], one["t"], one["attack"], one["start"]): one["psnr"]["median"]
              for one in parts.get("known", [])}  # fmt: skip
@@ -69,32 +70,37 @@ def bars(parts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     """All sizes that were measured, under the headings that the documentation takes."""
     lines = [f"# {result['question']}\n"]
-    for title, write in (
-        ("Steps and noise known", known_table), ("Steps and noise private", private_table),
-        ("Time steps", times_table), ("Defences", defended_table), ("Bars", bars_table),
+    for title, name, write in (
+        ("Steps and noise known", "known", known_table),
+        ("Steps and noise private", "private", private_table),
+        ("Time steps", "times", times_table), ("Defences", "defended", defended_table),
     ):  # fmt: skip
         lines.append(f"\n## {title}\n")
         for size, of in result["sizes"].items():
-            rows = write(size, of)
-            lines += [where(size, of), "", *rows, ""] if rows else ["*Not measured yet.*", ""]
+            part = of["parts"].get(name)
+            if part is None:
+                lines += ["*Not measured yet.*", ""]
+            else:
+                lines += [where(size, part), "", *write(size, part["found"]), ""]
+    lines.append("\n## Bars\n")
+    for size, of in result["sizes"].items():
+        lines += [f"*{SIZES[size].data}, of the tables above.*", "", *bars_table(of["bars"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def where(size: str, of: dict[str, Any]) -> str:
+def where(size: str, part: dict[str, Any]) -> str:
     """Date, machine and sizes, in one line."""
-    machine, options = of["machine"], of["options"]
-    device = "" if options["device"] == "cpu" else f", on {of['device']}"
+    machine, options = part["machine"], part["options"]
+    device = "" if options["device"] == "cpu" else f", on {part['device']}"
     return (
-        f"*{SIZES[size].data}, {options['images']} images of the test set; {of['date']};"
-        f" {machine['cores']} cores of {machine['cpu']}{device}; torch {of['versions']['torch']}.*"
+        f"*{SIZES[size].data}, {options['images']} images of the test set; {part['date']};"
+        f" {machine['cores']} cores of {machine['cpu']}{device};"
+        f" torch {part['versions']['torch']}.*"
     )
 
 
-def known_table(size: str, of: dict[str, Any]) -> Lines:
+def known_table(size: str, found: Summaries) -> Lines:
     """A row an attack and start, a column a victim and step."""
-    found = of["found"].get("known", [])
-    if not found:
-        return []
     there = {(one["victim"], one["t"]) for one in found}
     columns = [
         (victim, t)
@@ -121,11 +127,8 @@ def known_table(size: str, of: dict[str, Any]) -> Lines:
             f" {first['iterations']} iterations in all."]  # fmt: skip
 
 
-def private_table(size: str, of: dict[str, Any]) -> Lines:
+def private_table(size: str, found: Summaries) -> Lines:
     """A row an attack."""
-    found = of["found"].get("private", [])
-    if not found:
-        return []
     lines = ["| t | attack | PSNR dB | steps right | loss | iterations |", "|---" * 6 + "|"]
     for one in found:
         t = "4 different ones, batch of 4" if one["t"] == "distinct" else one["t"]
@@ -137,22 +140,16 @@ def private_table(size: str, of: dict[str, Any]) -> Lines:
             " noise known."]  # fmt: skip
 
 
-def times_table(size: str, of: dict[str, Any]) -> Lines:
+def times_table(size: str, found: Summaries) -> Lines:
     """A row a victim and a batch."""
-    found = of["found"].get("times", [])
-    if not found:
-        return []
     lines = ["| victim | batch | clients | all steps right | steps found |", "|---" * 5 + "|"]
     lines += [f"| {one['victim']} | {one['what']} | {one['clients']} | {one['right']:.0%} |"
               f" {one['steps']:.0%} |" for one in found]  # fmt: skip
     return lines
 
 
-def defended_table(size: str, of: dict[str, Any]) -> Lines:
+def defended_table(size: str, found: Summaries) -> Lines:
     """A row a defence."""
-    found = of["found"].get("defended", [])
-    if not found:
-        return []
     cells = {(one["defence"], one["attack"], one["start"]): one for one in found}
     lines = ["| defence | GIDM, after phase 1 | GIDM | pixels from noise | pixels from the mean |",
              "|---" * 5 + "|"]  # fmt: skip
@@ -166,10 +163,10 @@ def defended_table(size: str, of: dict[str, Any]) -> Lines:
             " one."]  # fmt: skip
 
 
-def bars_table(size: str, of: dict[str, Any]) -> Lines:
+def bars_table(bars: dict[str, Any]) -> Lines:
     """What was promised."""
     lines = ["| what | measured | bar | met |", "|---" * 4 + "|"]
-    for name, one in of["bars"].items():
+    for name, one in bars.items():
         least = (
             f"at least {one['at least']:g}" if "at least" in one else f"at most {one['at most']:g}"
         )
