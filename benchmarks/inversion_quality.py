@@ -19,7 +19,6 @@ sizes, beside the others:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ import torch
 from benchmarks.inversion import defences, fedavg, gap, labels, peer
 from benchmarks.inversion.cells import Cells
 from benchmarks.inversion.tables import markdown
-from benchmarks.machine import ONE_THREAD, RESULTS, ROOT, record, write_json
+from benchmarks.machine import ONE_THREAD, RESULTS, ROOT, record, write_part
 
 PARTS: dict[str, ModuleType] = {
     "peer": peer, "fedavg": fedavg, "gap": gap, "defences": defences, "labels": labels
@@ -97,17 +96,12 @@ def main() -> None:
     work = given.work or ROOT / "build" / "benchmarks" / "inversion_quality.jsonl"
     cells = Cells(work)
     path = folder / "inversion_quality.json"
-    result: dict[str, Any] = {}
+    question, result = __doc__.strip().splitlines()[0], {}
     for name in given.parts:
         found = measure(name, given, cells)
-        result = {"parts": {}}  # read only now: another run may have written its parts meanwhile
-        if path.exists():
-            result = json.loads(path.read_text(encoding="utf-8"))
-        result["question"] = __doc__.strip().splitlines()[0]
-        result["parts"][called(name, given)] = found
+        result = write_part(path, question, called(name, given), found)
         if name == "gap" and not given.small:
             gap.draw(found["found"])
-        write_json(path, result)
         path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     print(markdown(result))
     print(f"written: {path}", file=sys.stderr)

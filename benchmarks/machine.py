@@ -101,6 +101,20 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
     half.replace(path)
 
 
+def write_part(path: Path, question: str, name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Replace one part of a result, as its file is now; the whole of it.
+
+    Runs side by side, of a part each, so keep each other's.
+    """
+    result: dict[str, Any] = {"parts": {}}
+    if path.exists():
+        result = json.loads(path.read_text(encoding="utf-8"))
+    result["question"] = question
+    result["parts"][name] = found
+    write_json(path, result)
+    return result
+
+
 def rss_mib() -> float:
     """Resident memory of this process now, MiB."""
     return float(_first_match("/proc/self/status", r"VmRSS:\s*(\d+) kB") or 0) / 1024

@@ -18,13 +18,12 @@ part that is measured anew replaces that part of the result alone.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.inversion.cells import Cells
-from benchmarks.machine import RESULTS, ROOT, record, write_json
+from benchmarks.machine import RESULTS, ROOT, record, write_part
 from benchmarks.scaling import coding, disk, equal, kills, network, sweeps, workers
 from benchmarks.scaling.tables import markdown
 
@@ -92,13 +91,9 @@ def main() -> None:
     folder = BUILD if given.small else RESULTS
     cells = Cells(given.work or BUILD / "scale.jsonl")
     path = folder / "scale.json"
-    result: dict[str, Any] = {"parts": {}}
-    if path.exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-    result["question"] = __doc__.strip().splitlines()[0]
+    question, result = __doc__.strip().splitlines()[0], {}
     for name in given.parts:
-        result["parts"][name] = measure(name, given, cells)
-        write_json(path, result)
+        result = write_part(path, question, name, measure(name, given, cells))
         path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     print(markdown(result))
     print(f"written: {path}", file=sys.stderr)

@@ -21,7 +21,6 @@ result alone. For full sizes on a GPU, in place of the subset:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from functools import partial
@@ -31,7 +30,7 @@ from typing import Any
 import torch
 
 from benchmarks.inversion.cells import Cells
-from benchmarks.machine import ONE_THREAD, RESULTS, ROOT, record, write_json
+from benchmarks.machine import ONE_THREAD, RESULTS, ROOT, record, write_part
 from benchmarks.stealing_parts import answers, copies, speed
 from benchmarks.stealing_parts.tables import TITLES, markdown
 
@@ -111,16 +110,12 @@ def main() -> None:
     folder = build if given.small else RESULTS
     cells = Cells(given.work or build / "stealing.jsonl")
     path = folder / "stealing.json"
-    result: dict[str, Any] = {"parts": {}}
-    if path.exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-    result["question"] = __doc__.strip().splitlines()[0]
+    question, result = __doc__.strip().splitlines()[0], {}
     for name in given.parts:
         found = measure(name, given, cells)
-        result["parts"][name] = found
+        result = write_part(path, question, name, found)
         if name in COPIES:
             draw(name, found["found"], build if given.small else ROOT / "docs" / "images")
-        write_json(path, result)
         path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
     print(markdown(result))
     print(f"written: {path}", file=sys.stderr)
