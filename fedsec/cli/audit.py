@@ -112,7 +112,6 @@ def audit(
     from fedsec.cli.auditing import cost_of, following, scope_of, show_audit
     from fedsec.cli.output import checked_new, new_folder, write_settings
     from fedsec.cli.rerun import rerun_command
-    from fedsec.cli.running import watched
     from fedsec.cli.targets import target_of
     from fedsec.cli.threads import few_threads
     from fedsec.inversion.audit import About, to_record, write_audit
@@ -129,7 +128,7 @@ def audit(
     with (
         few_threads(target.net),
         first_interrupt("with what is done so far") as asked,
-        following(watched(json), asked, seconds) as follow,
+        following(json, asked, seconds) as follow,
     ):
         found = audited(
             target.subject, target.images, recipe=target.recipe, scope=scope,

@@ -97,9 +97,9 @@ def cost_of(target: Target, seed: int) -> Cost | None:
 
 
 @contextmanager
-def following(wanted: bool, asked: Event, seconds: float | None) -> Iterator[Follow]:
-    """Follows an audit by a bar, and ends it where Ctrl-C asked for it."""
-    with moving_bar(wanted, "parts") as show:
+def following(json: bool, asked: Event, seconds: float | None) -> Iterator[Follow]:
+    """Shows how far an audit is, and ends it where Ctrl-C asked for it."""
+    with moving_bar(json, "parts") as show:
         yield Follow(
             progress=lambda done, of, what, share: show(done + share, of, what),
             stop=asked.is_set,

@@ -80,7 +80,7 @@ def contribution(
     from fedsec.cli.crediting import credit_all, summary_of
     from fedsec.cli.experiment import experiment_of
     from fedsec.cli.output import checked_new, new_folder
-    from fedsec.cli.running import progress_bar, watched
+    from fedsec.cli.running import progress_bar
     from fedsec.cli.writing import write_training
     from fedsec.federated.contribution import OVER_ROUNDS
 
@@ -88,7 +88,7 @@ def contribution(
     one_of("--over-rounds", over_rounds, OVER_ROUNDS)
     names = [select or usual(flags)]
     experiment = experiment_of(flags, names, contribution=method, n_seeds=seeds)
-    with first_interrupt() as interrupted, progress_bar(experiment, watched(json)) as bar:
+    with first_interrupt() as interrupted, progress_bar(experiment, json) as bar:
         found = credit_all(experiment, over_rounds, interrupted, bar)
     summary = summary_of(list(found.values()))
     rows, unit = rows_of(experiment, summary), UNITS.get(over_rounds, "nats")

@@ -113,14 +113,13 @@ def train(
     """
     from fedsec.cli.bars import moving_bar
     from fedsec.cli.diffusing import Training, result_of, train_it
-    from fedsec.cli.running import watched
     from fedsec.cli.threads import few_threads
 
     training = Training.of(flags, out, resume=resume)
     with (
         few_threads(training.start.net),
         first_interrupt("after this step") as asked,
-        moving_bar(watched(json), "steps") as bar,
+        moving_bar(json, "steps") as bar,
     ):
         model, history = train_it(training, asked, bar)
     if len(history.loss) < flags.steps:
@@ -202,14 +201,13 @@ def sample(
     from fedsec.cli.diffusing import Sampling, draw, write_samples
     from fedsec.cli.output import checked_new, new_folder
     from fedsec.cli.rerun import rerun_command
-    from fedsec.cli.running import watched
 
     folder = checked_new(out)
     sampling = Sampling(
         model=model, n=n, steps=steps, eta=eta, batch=batch, against=against, data_dir=data_dir,
         device=device, seed=seed,
     )  # fmt: skip
-    with moving_bar(watched(json), "images") as bar:
+    with moving_bar(json, "images") as bar:
         drawn = draw(sampling, bar)
     with new_folder(folder) as made:
         write_samples(made, drawn, rerun_command())

@@ -129,14 +129,13 @@ def distill(
     """
     from fedsec.cli.bars import moving_bar
     from fedsec.cli.distilling import Distillation, compare, distill_it, result_of
-    from fedsec.cli.running import watched
     from fedsec.cli.threads import few_threads
 
     distillation = Distillation.of(flags, teacher, out, resume=resume)
     with (
         few_threads(distillation.teacher.net),
         first_interrupt("after this step") as asked,
-        moving_bar(watched(json), "steps") as bar,
+        moving_bar(json, "steps") as bar,
     ):
         student = distill_it(distillation, asked, bar)
         if student.model is None:

@@ -138,7 +138,6 @@ def invert(
     )
     from fedsec.cli.output import checked_new, new_folder
     from fedsec.cli.rerun import rerun_command
-    from fedsec.cli.running import watched
     from fedsec.cli.targets import VICTIMS, target_of
     from fedsec.cli.threads import few_threads
     from fedsec.errors import SettingsError
@@ -161,7 +160,7 @@ def invert(
     with (
         few_threads(target.net),
         first_interrupt("with the best so far") as asked,
-        attack_bar(watched(json), asked, inf if seconds is None else seconds) as watch,
+        attack_bar(json, asked, inf if seconds is None else seconds) as watch,
     ):
         done = invert_target(
             target, name, made, knowledge, flags, defences=defence or [], adaptive=adaptive,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from threading import Event
 
 from fedsec.cli.checkpoints import Checkpoints
 from fedsec.cli.experiment import Experiment, Run
+from fedsec.cli.log_lines import in_place_of_a_bar
 from fedsec.errors import UpdateError
 from fedsec.federated.simulate import Progress, simulate
 from fedsec.federated.task import Task
@@ -67,16 +67,18 @@ def _play(
     return progress
 
 
-def watched(json: bool) -> bool:
-    """Is somebody at a terminal who wants to see progress?"""
-    return sys.stderr.isatty() and not json
-
-
 @contextmanager
-def progress_bar(experiment: Experiment, wanted: bool) -> Iterator[Show]:
-    """A function to be called after every round, which draws the bar of the present run."""
-    if not wanted:
-        yield lambda run, progress: None
+def progress_bar(experiment: Experiment, json: bool) -> Iterator[Show]:
+    """A function to be called after every round, which shows on stderr how far the run is.
+
+    A bar on a terminal, a line now and then in a log, nothing beside JSON.
+    """
+    tell = in_place_of_a_bar(json)
+    if tell is not None:
+        yield lambda run, progress: tell(
+            f"{run}: {len(progress.rounds)} of {experiment.n_rounds} rounds; {_found(progress)}"
+            .rstrip("; ")
+        )  # fmt: skip
         return
     from rich.console import Console
     from rich.progress import (
@@ -105,12 +107,17 @@ def progress_bar(experiment: Experiment, wanted: bool) -> Iterator[Show]:
             of = f" ({runs.index(run) + 1} of {len(runs)})" if len(runs) > 1 else ""
             bar.reset(task, description=f"{run}{of}", found="")
         bar.update(task, completed=len(progress.rounds))
-        accuracy = progress.rounds[-1].accuracy
-        if accuracy == accuracy:  # it was evaluated
-            bar.update(task, found=f"accuracy {accuracy:.1%}")
+        if found := _found(progress):
+            bar.update(task, found=found)
 
     with bar:
         yield show
+
+
+def _found(progress: Progress) -> str:
+    """The accuracy, where the last round was evaluated."""
+    accuracy = progress.rounds[-1].accuracy
+    return "" if accuracy != accuracy else f"accuracy {accuracy:.1%}"
 
 
 def _kept(checkpoints: Checkpoints, run: Run, progress: Progress) -> str:

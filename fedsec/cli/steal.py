@@ -186,19 +186,18 @@ def steal(
     from fedsec.cli.bars import moving_bar
     from fedsec.cli.keeping import Kept
     from fedsec.cli.rerun import rerun_command
-    from fedsec.cli.running import watched
     from fedsec.cli.stealing import theft_of
     from fedsec.cli.stolen import results_of, write_theft
     from fedsec.cli.threads import few_threads
 
-    with moving_bar(watched(json), "steps") as bar:
+    with moving_bar(json, "steps") as bar:
         theft = theft_of(flags, seeds, out, bar)
     kept = Kept.of(out, theft, rerun_command())
     with (
         theft,
         few_threads(theft.substitute(flags.seed)),
         first_interrupt("after this iteration") as asked,
-        moving_bar(watched(json), "queries") as bar,
+        moving_bar(json, "queries") as bar,
     ):
         runs = theft.play(kept, asked, bar)
         if len(runs) < len(theft.runs):

@@ -76,7 +76,7 @@ def train(
     from fedsec.cli.experiment import experiment_of
     from fedsec.cli.outcome import results_of
     from fedsec.cli.output import checked_new, new_folder
-    from fedsec.cli.running import play_all, progress_bar, watched
+    from fedsec.cli.running import play_all, progress_bar
     from fedsec.cli.writing import write_training
 
     folder = None if out is None else Path(out).expanduser().resolve()
@@ -86,7 +86,7 @@ def train(
     experiment = experiment_of(flags, names, contribution=contribution, n_seeds=seeds)
     checkpoints = Checkpoints(experiment=experiment, folder=folder, resume=resume)
     try:
-        with first_interrupt() as interrupted, progress_bar(experiment, watched(json)) as bar:
+        with first_interrupt() as interrupted, progress_bar(experiment, json) as bar:
             played = play_all(experiment, checkpoints, interrupted, bar)
     except KeyboardInterrupt:
         say(f"interrupted: {checkpoints.advice()}", "red")
