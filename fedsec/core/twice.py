@@ -2,9 +2,9 @@
 
 Story       an attack takes the gradient by the parameters, and differentiates what it makes of it
             by the images. Autograd's second pass through a convolution computes the derivative by
-            the weight too, which nobody asked for, and its rules for normalisation make ten tensors
-            of the size of the activations where three do. Within `ConstantParameters` layers
-            whose parameters are leaves go by the functions below.
+            the weight too, which nobody asked for, and its rules for normalisation make many
+            tensors of the size of the activations where three do. Within `ConstantParameters`
+            layers whose parameters are leaves go by the functions below.
 Convolution y = x * w is bilinear. With g the slope of y, and gx = g *T w, gw the slopes of x and w,
             the second pass has slopes s of gx and t of gw:
                 of g:  s * w + x * t, one convolution of joined channels;    of x:  g *T t

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsec.core.functional import Parameters
+from fedsec.core.functional import Parameters, gradient
 from fedsec.core.twice import ConstantParameters
 from fedsec.errors import SettingsError
 from fedsec.inversion.victim import Loss
@@ -38,7 +38,7 @@ ALPHA = "alpha"
 
 def plain_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
     """By autograd, with a graph of its own; the parameters must track gradients."""
-    return _gradient(loss(parameters, x, extra), parameters)
+    return gradient(loss(parameters, x, extra), parameters, differentiable=True)
 
 
 def descended_gradient() -> GradientOf:
@@ -49,16 +49,16 @@ def descended_gradient() -> GradientOf:
     """
     gains = True
 
-    def gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
+    def descended(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
         nonlocal gains
         if not gains or not all(value.is_leaf for value in parameters.values()):
             return plain_gradient(loss, parameters, x, extra)
         with ConstantParameters(x) as layers:
             value = loss(parameters, x, extra)
         gains = layers.gained
-        return _gradient(value, parameters)
+        return gradient(value, parameters, differentiable=True)
 
-    return gradient
+    return descended
 
 
 def functional_gradient(loss: Loss, parameters: Parameters, x: Tensor, extra: Any) -> Parameters:
@@ -121,8 +121,3 @@ def surrogate(change: Parameters) -> Trial:
         return gradient(loss, between, variables["x"], labels)
 
     return trial
-
-
-def _gradient(value: Tensor, parameters: Parameters) -> Parameters:
-    found = torch.autograd.grad(value, tuple(parameters.values()), create_graph=True)
-    return dict(zip(parameters, found, strict=True))

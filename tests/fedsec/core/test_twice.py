@@ -61,9 +61,10 @@ def second_slopes(
     return [*[slope.detach() for slope in slopes], found]
 
 
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("form", FORMS, ids=str)
-def test_convolutions_are_torchs(form: tuple[Any, ...], first: bool, device: str = "cpu") -> None:
+def convolved(
+    form: tuple[Any, ...], first: bool, device: str = "cpu"
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What a convolution comes to here, and by torch."""
     seen, made, kernel, stride, padding, dilation, has_bias = form
     parameters = [drawn(made, seen, kernel, kernel, device=device)]
     parameters += [drawn(made, device=device)] if has_bias else []
@@ -73,7 +74,13 @@ def test_convolutions_are_torchs(form: tuple[Any, ...], first: bool, device: str
         return conv2d(maps, *given, stride=stride, padding=padding, dilation=dilation)
 
     ours = second_slopes(layer, x, parameters, True, first)
-    torchs = second_slopes(layer, x, parameters, False, first)
+    return ours, second_slopes(layer, x, parameters, False, first)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_convolutions_are_torchs(form: tuple[Any, ...], first: bool) -> None:
+    ours, torchs = convolved(form, first)
     assert_close(ours, torchs, rtol=1e-9, atol=1e-12)
 
 
@@ -81,7 +88,8 @@ def test_convolutions_are_torchs(form: tuple[Any, ...], first: bool, device: str
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("form", FORMS[::6], ids=str)
 def test_convolutions_on_a_gpu_are_torchs(form: tuple[Any, ...], first: bool) -> None:
-    test_convolutions_are_torchs(form, first, "cuda")
+    ours, torchs = convolved(form, first, "cuda")
+    assert_close(ours, torchs, rtol=1e-9, atol=1e-12)
 
 
 def test_two_sides_may_differ() -> None:
@@ -95,8 +103,17 @@ def test_two_sides_may_differ() -> None:
 
 
 def test_many_patches_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = 3, 4, 3, 2, 1, 1, True
+    folded = []
+    fold = nn.functional.fold
+    monkeypatch.setattr(nn.functional, "fold", lambda *given: folded.append(1) or fold(*given))
+    convolved(form, True)
+    assert folded
+    folded.clear()
     monkeypatch.setattr(twice, "PATCHES", 10)
-    test_convolutions_are_torchs((3, 4, 3, 2, 1, 1, True), True, "cpu")
+    ours, torchs = convolved(form, True)
+    assert_close(ours, torchs, rtol=1e-9, atol=1e-12)
+    assert not folded
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
@@ -136,6 +153,7 @@ def test_of_one_parameter_alone(used: int) -> None:
 
 
 def test_a_whole_network_as_torch_has_it() -> None:
+    torch.manual_seed(0)
     net = resnet(3, 12, 4, (4, 8, 16)).double().eval()
     for _, buffer in net.named_buffers():
         if buffer.is_floating_point():
